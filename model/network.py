@@ -1,0 +1,154 @@
+"""The network: embedding -> RNN, LSTM or GRU -> readout -> linear.
+
+Shapes, here and everywhere: B batch, T tokens, E embedding, H hidden units, C classes.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from model.config import NetworkConfig
+from model.text import PADDING_INDEX, UNKNOWN_INDEX
+
+LAYERS: dict[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+def read_out(hidden: Tensor, lengths: Tensor, readout: str) -> Tensor:
+    """The state that the verdict is read from, padding left out.
+
+    Args:
+        hidden: `(B, T, H)`, h_t for every step.
+        lengths: `(B,)`, tokens in each row; a row of none is read as the zero state.
+        readout: "last" (h at the row's own last token), "mean" or "max" (over the row's tokens).
+
+    Returns:
+        `(B, H)`.
+    """
+    if readout == "last":
+        last = (lengths - 1).clamp(min=0)
+        state = hidden[torch.arange(len(hidden), device=hidden.device), last]
+        return state * (lengths > 0).unsqueeze(1)
+    inside = (torch.arange(hidden.shape[1], device=hidden.device) < lengths.unsqueeze(1)).unsqueeze(2)  # (B, T, 1)
+    if readout == "mean":
+        return (hidden * inside).sum(1) / lengths.clamp(min=1).unsqueeze(1)
+    state = hidden.masked_fill(~inside, -torch.inf).amax(1)
+    return torch.where((lengths > 0).unsqueeze(1), state, 0.0)
+
+
+def read_out_prefixes(hidden: Tensor, readout: str) -> Tensor:
+    """What `read_out` gives for each beginning of one sentence.
+
+    Args:
+        hidden: `(..., T, H)`.
+        readout: "last", "mean" or "max".
+
+    Returns:
+        `(..., T, H)`: entry t reads the states 0 to t.
+    """
+    if readout == "last":
+        return hidden
+    if readout == "mean":
+        count = torch.arange(1, hidden.shape[-2] + 1, device=hidden.device, dtype=hidden.dtype)
+        return hidden.cumsum(-2) / count.unsqueeze(1)
+    return hidden.cummax(-2).values
+
+
+class RecurrentNetwork(nn.Module):
+    """A recurrent text classifier.
+
+    Args:
+        config: its architecture; `vocabulary_size` and `num_classes` must be set.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        if config.vocabulary_size < 2 or config.num_classes < 1:
+            raise ValueError("vocabulary_size and num_classes come from a corpus and must be set")
+        self.config = config
+        # Padding that is read is a word like any other, with a vector that learns.
+        padding = PADDING_INDEX if config.padding == "ignored" else None
+        self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_dim, padding_idx=padding)
+        self.recurrence = LAYERS[config.cell](config.embedding_dim, config.hidden_dim, batch_first=True)
+        self.linear = nn.Linear(config.hidden_dim, config.num_classes)
+        if config.initialization == "orthogonal" and not self.linear.weight.is_meta:
+            self._orthogonal()
+
+    @torch.no_grad()
+    def _orthogonal(self) -> None:
+        """Recurrent weights orthogonal, gate by gate (Saxe et al. 2014); forget bias 1 (Jozefowicz et al. 2015)."""
+        hidden = self.config.hidden_dim
+        weights = self.recurrence
+        for gate in weights.weight_hh_l0.split(hidden):
+            nn.init.orthogonal_(gate)
+        for gate in weights.weight_ih_l0.split(hidden):
+            nn.init.xavier_uniform_(gate)
+        weights.bias_ih_l0.zero_()
+        weights.bias_hh_l0.zero_()
+        if self.config.cell == "lstm":
+            weights.bias_ih_l0[hidden : 2 * hidden] = 1.0
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Word vectors.
+
+        Args:
+            tokens: `(B, T)` indices.
+
+        Returns:
+            `(B, T, E)`.
+        """
+        if self.training and self.config.word_dropout > 0:
+            dropped = torch.rand(tokens.shape, device=tokens.device) < self.config.word_dropout
+            tokens = tokens.masked_fill(dropped & (tokens != PADDING_INDEX), UNKNOWN_INDEX)
+        vectors = self.embedding(tokens)
+        if self.training and self.config.embedding_dropout > 0:
+            # One mask for all steps of a row (Gal and Ghahramani 2016); a mask a step took a quarter of the epoch.
+            mask = F.dropout(torch.ones_like(vectors[:, :1]), self.config.embedding_dropout)  # (B, 1, E)
+            vectors = vectors * mask
+        return vectors
+
+    def states(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        """Hidden states for every step; those beyond a row's length mean nothing.
+
+        Args:
+            vectors: `(B, T, E)`.
+            lengths: `(B,)`.
+
+        Returns:
+            `(B, T, H)`.
+        """
+        if not self.config.packed:
+            return self.recurrence(vectors)[0]
+        packed = pack_padded_sequence(
+            vectors, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+        )
+        return pad_packed_sequence(self.recurrence(packed)[0], batch_first=True, total_length=vectors.shape[1])[0]
+
+    def classify(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        """Logits from word vectors.
+
+        Args:
+            vectors: `(B, T, E)`.
+            lengths: `(B,)`.
+
+        Returns:
+            `(B, C)`.
+        """
+        if self.config.padding == "read":
+            lengths = torch.full_like(lengths, vectors.shape[1])
+        state = read_out(self.states(vectors, lengths), lengths, self.config.readout)
+        return self.linear(F.dropout(state, self.config.readout_dropout, self.training))
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Logits.
+
+        Args:
+            tokens: `(B, T)` indices, rows padded with `PADDING_INDEX` to T >= 1.
+            lengths: `(B,)`, tokens in each row, 0 to T.
+
+        Returns:
+            `(B, C)`.
+        """
+        return self.classify(self.embed(tokens), lengths)
