@@ -107,6 +107,7 @@ class TrainingConfig:
 class Recipe:
     """A whole configuration under a name."""
 
+    name: str
     summary: str  # what it is, for --help and the model card
     network: NetworkConfig
     training: TrainingConfig
@@ -133,32 +134,38 @@ _PRODUCT_TRAINING = TrainingConfig(
 _NOTEBOOK = NetworkConfig(embedding_dim=64, hidden_dim=32)
 _NOTEBOOK_TRAINING = TrainingConfig(batch_size=16, repair=False)
 
-RECIPES: dict[str, Recipe] = {
-    "rnn": Recipe("simple (Elman) RNN, last state", replace(_PRODUCT, cell="rnn"), _PRODUCT_TRAINING),
-    "lstm": Recipe("LSTM, last state", replace(_PRODUCT, cell="lstm"), _PRODUCT_TRAINING),
-    "gru": Recipe("GRU, last state", replace(_PRODUCT, cell="gru"), _PRODUCT_TRAINING),
-    "notebook-rnn": Recipe(
+_ALL = (
+    Recipe("rnn", "simple (Elman) RNN, last state", replace(_PRODUCT, cell="rnn"), _PRODUCT_TRAINING),
+    Recipe("lstm", "LSTM, last state", replace(_PRODUCT, cell="lstm"), _PRODUCT_TRAINING),
+    Recipe("gru", "GRU, last state", replace(_PRODUCT, cell="gru"), _PRODUCT_TRAINING),
+    Recipe(
+        "notebook-rnn",
         "the notebook's RNN: mean over all outputs, padding included",
         replace(_NOTEBOOK, cell="rnn", readout="mean", padding="read"),
         _NOTEBOOK_TRAINING,
         notebook_accuracy=0.812,
     ),
-    "notebook-lstm": Recipe(
+    Recipe(
+        "notebook-lstm",
         "the notebook's LSTM: final state, read after the padding",
         replace(_NOTEBOOK, cell="lstm", padding="read"),
         _NOTEBOOK_TRAINING,
         notebook_accuracy=0.696,
     ),
-    "notebook-lstm-packed": Recipe(
+    Recipe(
+        "notebook-lstm-packed",
         "the notebook's LSTM on packed sequences, final state",
         replace(_NOTEBOOK, cell="lstm", packed=True),
         _NOTEBOOK_TRAINING,
         notebook_accuracy=0.818,
     ),
-    "notebook-rnn-glove": Recipe(
+    Recipe(
+        "notebook-rnn-glove",
         "the notebook's RNN on GloVe 6B 50d vectors",
         replace(_NOTEBOOK, cell="rnn", embedding_dim=50),
         replace(_NOTEBOOK_TRAINING, vectors="glove.6B.50d"),
         notebook_accuracy=0.249,
     ),
-}
+)
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

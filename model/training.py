@@ -110,7 +110,7 @@ def fit(
         best epoch so far, or the weights as they stand when no epoch was whole; `record["interrupted"]` says so.
 
     Raises:
-        UserError: the loss is no longer a number, or the vectors do not fit.
+        UserError: the loss is no longer a number.
         KeyboardInterrupt: Ctrl-C came twice.
     """
     device, training = torch.device(device), recipe.training
@@ -150,7 +150,8 @@ def fit(
     network.load_state_dict({name: weight.half().float() for name, weight in best.items()})
     network.eval()
     record = {
-        "recipe": recipe.summary,
+        "recipe": recipe.name,
+        "summary": recipe.summary,
         "seed": seed,
         "interrupted": run.interrupted,
         "best_epoch": best_epoch,
@@ -284,13 +285,11 @@ def _sum_gradients(network: RecurrentNetwork, stop: bool) -> bool:
 
 
 def _sized(config: NetworkConfig, data: Dataset, vectors: tuple[Tensor, Tensor] | None) -> NetworkConfig:
-    """The architecture, sized for a corpus."""
-    if vectors is not None and vectors[1].shape[1] != config.embedding_dim:
-        raise UserError(
-            f"The word vectors have {vectors[1].shape[1]} numbers and this recipe's embedding has "
-            f"{config.embedding_dim}: name a file of that size with --vectors."
-        )
-    return replace(config, vocabulary_size=len(data.vocabulary), num_classes=len(data.labels))
+    """The architecture, sized for a corpus and for the vectors it starts from."""
+    size = config.embedding_dim if vectors is None else vectors[1].shape[1]
+    return replace(
+        config, embedding_dim=size, vocabulary_size=len(data.vocabulary), num_classes=len(data.labels)
+    )
 
 
 @torch.no_grad()
