@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,11 +67,13 @@ class Source:
         kind: "trained" (in this process), "bundled", "directory" or "hub".
         name: the directory, or "owner/name".
         commit: the Hub commit, else None.
+        directory: where its files lie on this machine, optional notes among them; None for one just trained.
     """
 
     kind: str = "trained"
     name: str = ""
     commit: str | None = None
+    directory: Path | None = None
 
 
 @dataclass
