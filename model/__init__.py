@@ -2,6 +2,6 @@
 
 from model.classifier import Classifier
 from model.config import RECIPES, UserError
-from model.hub import load, save
+from model.hub import load, push, save
 
-__all__ = ["RECIPES", "Classifier", "UserError", "load", "save"]
+__all__ = ["RECIPES", "Classifier", "UserError", "load", "push", "save"]

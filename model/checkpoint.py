@@ -52,7 +52,7 @@ def save(classifier: Classifier, directory: str | os.PathLike[str]) -> None:
             require_replaceable(target)
             files |= kept(files[WEIGHTS], target, classifier.source.directory)
             _exchange(files, target)
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: no such name
         reason = getattr(error, "strerror", None) or error
         raise UserError(
             f"{directory} cannot be written ({reason}): make room or name another directory; what stood there is "
@@ -188,6 +188,7 @@ def load(directory: str | os.PathLike[str], device: torch.device, source: Source
     """
     try:
         place = Path(directory).expanduser().resolve()
+        shown = Path(source.name if source else directory)
         _, new, old = _beside(place)
         if not place.is_dir() and is_here(place):
             with suppress(OSError), _alone_in(place.parent):  # where nothing may be written, it is read as it lies
@@ -197,7 +198,7 @@ def load(directory: str | os.PathLike[str], device: torch.device, source: Source
                 now = next((path for path in (place, new, old) if path.is_dir()), place)
                 before = _identity(now)
                 try:
-                    parts = decode(now, Path(directory), device)
+                    parts = decode(now, shown, device)
                 except UserError:
                     if _identity(now) == before:
                         raise

@@ -139,9 +139,7 @@ def opened(place: Path, name: Path, file: str) -> Iterator[BinaryIO]:
     path, shown = place / file, name / file
     try:
         real = path.resolve(strict=True)
-        # The Hub's cache keeps the files themselves two levels up, in blobs/.
-        cached = place.parent.name == "snapshots" and real.parent == place.parent.parent / "blobs"
-        if real.parent != place and not cached:
+        if real.parent != place and not _in_hub_cache(place, real):
             raise UserError(f"{shown} points out of its directory: put the file itself there.")
         if not stat.S_ISREG(real.stat().st_mode):
             raise UserError(f"{shown} is not a file: a classifier's directory holds {', '.join(NEEDED)}.")
@@ -152,6 +150,13 @@ def opened(place: Path, name: Path, file: str) -> Iterator[BinaryIO]:
         raise UserError(f"{what}: a classifier's directory holds {', '.join(NEEDED)}.") from None
     except OSError as error:
         raise UserError(f"{shown} cannot be read ({error.strerror or error}): see to the file.") from error
+
+
+def _in_hub_cache(place: Path, real: Path) -> bool:
+    """Whether a directory is a snapshot in the Hub's cache and a file lies where such a cache keeps the contents."""
+    if place.parent.name != "snapshots" or len(place.parents) < 3:
+        return False
+    return any(real.is_relative_to(above / "blobs") for above in place.parents[1:3])
 
 
 def _wrong(path: Path, what: str) -> UserError:
@@ -230,12 +235,16 @@ def _read_weights(file: BinaryIO, shapes: dict[str, list[int]], path: Path) -> d
     entries.pop("__metadata__", None)
     if set(entries) != set(shapes):
         odd = sorted(set(entries) ^ set(shapes))[0]
-        raise _wrong(path, f"the network that {CONFIG} describes has {', '.join(shapes)}, which differs in {odd[:40]!r}")
+        raise _wrong(
+            path, f"the network that {CONFIG} describes has {', '.join(shapes)}, which differs in {odd[:40]!r}"
+        )
     expected = 8 + length
     for name, shape in shapes.items():
         entry = entries[name]
         if not isinstance(entry, dict) or entry.get("dtype") not in list(_STORED) or entry.get("shape") != shape:
-            raise _wrong(path, f"{name} is not of the shape {shape} that {CONFIG} gives it, in half or single precision")
+            raise _wrong(
+                path, f"{name} is not of the shape {shape} that {CONFIG} gives it, in half or single precision"
+            )
         expected += math.prod(shape) * _STORED[entry["dtype"]]
     if size != expected:
         raise _wrong(path, f"{size:,} bytes long where its header says {expected:,}")
