@@ -1,0 +1,278 @@
+// What is drawn, what the person points at, and what is asked of the server. One payload in (`props.value`, a JSON
+// text); one question out (the event 'read'), posted whenever the sentence or what is asked about it changes.
+
+const root = element.querySelector('.unrolled');
+const part = (name) => root.querySelector(`[data-part="${name}"]`);
+const textbox = () => document.querySelector('#sentence textarea, #sentence input');
+
+let view = null; // what is drawn
+let size = 0; // the width it was drawn for
+const asked = { number: 0, class: null, method: 'ledger', baseline: 'zero' }; // the newest question
+const chosen = { tab: 'hidden', rank: null, ledger: 'state', shapeOnly: false }; // how it is drawn
+const cursor = { hovered: null, pinned: null };
+let followers = []; // told of the cursor by every panel
+let playing = null, waiting = null, spoken = null, wantedToken = null;
+
+// ---- the cursor
+
+const hand = {
+  follow: (follower) => followers.push(follower),
+  hover: (t) => { if (cursor.hovered !== t) { cursor.hovered = t; moved(); } },
+  pin: (t) => { cursor.pinned = cursor.pinned === t ? null : t; cursor.hovered = null; moved(); keepLink(); },
+};
+const here = () => (cursor.hovered === null ? cursor.pinned : cursor.hovered);
+
+function moved() {
+  const t = here();
+  followers.forEach((follower) => follower(t));
+  clearTimeout(spoken);
+  spoken = setTimeout(() => speak(t), 200);
+}
+function speak(t) {
+  if (!view || t === null || t >= view.length) { part('spoken').textContent = ''; return; }
+  const says = view.models.map(({ title, trace }) => {
+    const row = trace.probabilities[t], best = row.indexOf(Math.max(...row));
+    return `${title}: ${view.labels[best]} ${percent(row[best])}, gradient ${number(trace.gradient_norm[t], 2)}`;
+  });
+  part('spoken').textContent = `Word ${t + 1} of ${view.length}, ${view.models[0].trace.tokens[t].text}. ${says.join('. ')}.`;
+}
+function step(by) {
+  if (!view || !view.length) return;
+  const from = here();
+  const to = from === null ? (by > 0 ? 0 : view.length - 1) : Math.max(0, Math.min(view.length - 1, from + by));
+  cursor.pinned = to; cursor.hovered = null;
+  moved(); keepLink();
+}
+function play() {
+  if (playing !== null) { stop(); return; }
+  if (!view || !view.length) return;
+  if (here() === null || here() === view.length - 1) { cursor.pinned = 0; cursor.hovered = null; moved(); }
+  playing = setInterval(() => { step(1); if (here() >= view.length - 1) stop(); }, 350);
+  showPlaying();
+}
+function stop() { clearInterval(playing); playing = null; showPlaying(); }
+function showPlaying() {
+  const button = root.querySelector('[data-act="play"]');
+  if (button) button.textContent = playing === null ? '▶ Play' : '■ Stop';
+}
+root.addEventListener('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('select, input, textarea')) return;
+  const onButton = event.target.closest('button, a') !== null;
+  const act = { ArrowLeft: () => step(-1), ArrowRight: () => step(1), Escape: () => { stop(); cursor.pinned = null; cursor.hovered = null; moved(); keepLink(); } }[event.key]
+    || (onButton ? null : { ' ': play, Enter: () => { if (here() !== null) { cursor.pinned = here(); moved(); keepLink(); } } }[event.key]);
+  if (!act) return;
+  event.preventDefault();
+  act();
+});
+
+// ---- the link
+
+function keepLink() {
+  if (!view) return;
+  const parts = [`text=${encodeURIComponent(view.text)}`];
+  if (view.chosen) parts.push(`class=${encodeURIComponent(view.labels[view.target])}`);
+  if (cursor.pinned !== null) parts.push(`token=${cursor.pinned + 1}`);
+  history.replaceState(history.state, '', `#${parts.join('&')}`);
+}
+function readLink() {
+  const found = new URLSearchParams(location.hash.slice(1).replace(/\+/g, '%2B'));
+  if (!found.has('text')) return null;
+  const token = Number(found.get('token'));
+  return { text: found.get('text'), class: found.get('class'), token: Number.isInteger(token) && token > 0 ? token - 1 : null };
+}
+
+// ---- asking
+
+function ask(text) {
+  asked.number += 1;
+  root.classList.add('stale');
+  clearTimeout(waiting);
+  waiting = setTimeout(() => say('No answer yet: the server is busy or out of reach. What is shown belongs to the sentence before.'), 6000);
+  trigger('read', { number: asked.number, text, target: asked.class, method: asked.method, baseline: asked.baseline });
+}
+function setText(text) {
+  const box = textbox();
+  if (!box) return;
+  box.value = text;
+  box.dispatchEvent(new Event('input', { bubbles: true }));
+}
+const onInput = (event) => {
+  if (!root.isConnected) { document.removeEventListener('input', onInput); return; }
+  if (event.target === textbox()) { cursor.pinned = wantedToken; wantedToken = null; ask(event.target.value); }
+};
+document.addEventListener('input', onInput);
+function say(text) { part('status').textContent = text; }
+
+// ---- what is drawn
+
+function understand(payload) {
+  const models = payload.models.map((model) => {
+    const { trace } = model;
+    const matrices = { hidden: trace.hidden, cell: trace.cell, ...trace.gates };
+    const states = Object.fromEntries(Object.entries(matrices).filter(([, matrix]) => matrix).map(([name, matrix]) => [name, decode(matrix)]));
+    return { ...model, states };
+  });
+  const { trace } = models[0], length = trace.tokens.length;
+  const softmax = (logits) => { const most = Math.max(...logits), powers = logits.map((z) => Math.exp(z - most)), sum = powers.reduce((a, b) => a + b, 0); return powers.map((p) => p / sum); };
+  const finals = new Map(models.map((model) => [model, length ? model.trace.probabilities[length - 1] : softmax(model.trace.logits)]));
+  const strongest = payload.labels.map((_, index) => [Math.max(...models.flatMap((model) => [finals.get(model)[index], ...model.trace.probabilities.map((row) => row[index])])), index]);
+  // Beyond eight classes there are no more hues: the eight that ever came closest are shown, in label order.
+  const shown = strongest.sort((a, b) => b[0] - a[0] || a[1] - b[1]).slice(0, 8).map(([, index]) => index).sort((a, b) => a - b);
+  const made = {
+    ...payload, models, length, shown, final: (model) => finals.get(model),
+    scores: (side) => (payload.evidence ? payload.evidence[side].scores : models[side].trace.contribution.map((row) => row[payload.target])),
+    completeness: (side) => (payload.evidence && payload.evidence[side].error !== null && payload.evidence[side].error !== undefined ? payload.evidence[side].error : null),
+    evidenceLimit: () => largest(models.flatMap((_, side) => made.scores(side))) || 1,
+  };
+  return made;
+}
+
+function receive() {
+  if (!props.value) return;
+  const payload = JSON.parse(props.value);
+  if (payload.number < asked.number) return; // an answer to a question that is no longer the newest
+  clearTimeout(waiting);
+  root.classList.remove('stale');
+  say(payload.error || '');
+  if (payload.error) { root.classList.add('stale'); return; }
+  const same = view && view.text === payload.text;
+  stop();
+  view = understand(payload);
+  if (!same && cursor.pinned !== null && cursor.pinned >= view.length) cursor.pinned = null;
+  cursor.hovered = null;
+  asked.class = view.chosen ? view.labels[view.target] : null;
+  draw();
+  if (asked.number) keepLink();
+}
+
+function choose(change, focus) {
+  Object.assign(chosen, change);
+  draw();
+  if (focus) root.querySelector('[role="tab"][aria-selected="true"]').focus();
+}
+
+function draw() {
+  if (!view) return;
+  const panels = part('panels');
+  const within = panels.contains(document.activeElement) ? document.activeElement.dataset : {};
+  size = Math.max(280, panels.clientWidth);
+  const whole = size - 34, narrow = size < 720 || view.models.length === 1;
+  const half = narrow ? whole : Math.floor((whole - 24) / 2);
+  view.colours = palette(root);
+  view.shapeOnly = chosen.shapeOnly;
+  followers = [];
+  root.classList.toggle('narrow', narrow);
+  panels.replaceChildren(verdicts(view, hand), controls(), strip(view, hand), running(view, hand, whole), states(view, hand, half, chosen, choose),
+    lifeline(view, hand, whole), ledger(view, hand, half, chosen, choose), inspector(view, hand));
+  followers.forEach((follower) => follower(here()));
+  showPlaying();
+  const again = within.act ? `[data-act="${within.act}"]` : within.tab ? `[data-tab="${within.tab}"]` : null;
+  if (again && root.querySelector(again)) root.querySelector(again).focus({ preventScroll: true });
+}
+
+function controls() {
+  const select = (act, label, options, value, change) => html('label', { class: 'control' }, `${label} `,
+    html('select', { 'data-act': act, on: { change: (event) => change(event.target.value) } }, options.map(([key, text]) => html('option', { value: key, selected: key === value }, text))));
+  const button = (act, text, click) => html('button', { type: 'button', 'data-act': act, class: 'act', on: { click } }, text);
+  const again = () => ask(view.text);
+  const classes = [['', 'the right-hand verdict'], ...view.labels.map((label, index) => [label, `${letter(index)} ${label}`])];
+  if (view.models.length === 1) classes[0][1] = 'the verdict';
+  return html('div', { class: 'controls', 'data-panel': 'controls' },
+    select('class', 'Class', classes, view.chosen ? view.labels[view.target] : '', (value) => { asked.class = value || null; again(); }),
+    html('span', { class: 'about-class' }, badge(view.target), ` gradients, ledger and evidence are for ${view.labels[view.target]}`),
+    select('method', 'Evidence', Object.entries(EVIDENCE).map(([name, [text]]) => [name, text]), view.method, (value) => { asked.method = value; again(); }),
+    view.method === 'integrated gradients' ? select('baseline', 'from', [['zero', 'zero vectors'], ['unknown', '<unk>'], ['mean', 'the mean word']], view.baseline, (value) => { asked.baseline = value; again(); }) : null,
+    html('label', { class: 'control' }, html('input', { type: 'checkbox', 'data-act': 'shape', checked: chosen.shapeOnly, on: { change: (event) => choose({ shapeOnly: event.target.checked }) } }), ' shape only'),
+    chosen.shapeOnly ? html('span', { class: 'shape-only' }, 'each network on its own scale: compare shapes, not sizes') : null,
+    html('span', { class: 'acts' }, button('play', '▶ Play', play), button('link', 'Copy link', copyLink), button('picture', 'Save picture', savePicture), button('trace', 'Save trace', saveTrace)));
+}
+
+// ---- taking it away
+
+async function copyLink() {
+  keepLink();
+  try {
+    await navigator.clipboard.writeText(location.href);
+    say('The link is copied.');
+  } catch (error) { // no permission, or a page without TLS: the address bar has the same link
+    say('The browser does not let a page copy here: the link stands in the address bar.');
+  }
+}
+function save(name, type, text) {
+  const address = URL.createObjectURL(new Blob([text], { type }));
+  const link = html('a', { href: address, download: name });
+  root.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(address), 10000);
+}
+function saveTrace() {
+  const models = view.models.map(({ states, trace, ...model }) => {
+    const plain = (name) => (states[name] ? Array.from({ length: states[name].rows }, (_, t) => Array.from(states[name].row(t), (value) => Number(value.toPrecision(4)))) : null);
+    return { ...model, trace: { ...trace, hidden: plain('hidden'), cell: plain('cell'), gates: Object.fromEntries(Object.keys(trace.gates).map((name) => [name, plain(name)])) } };
+  });
+  const { text, labels, target, method, baseline, evidence } = view;
+  save('unrolled-trace.json', 'application/json', JSON.stringify({ text, labels, target, method, baseline, evidence, models }, null, 1));
+}
+// All charts below one another in one SVG, each under its panel's title, with the styles that it has on the page.
+function savePicture() {
+  const kept = ['fill', 'stroke', 'stroke-width', 'stroke-dasharray', 'stroke-opacity', 'fill-opacity', 'font-size', 'font-family', 'font-weight', 'text-decoration', 'visibility', 'image-rendering'];
+  const page = getComputedStyle(root), ink = page.color, paper = page.getPropertyValue('--page').trim();
+  const picture = svg('svg', { xmlns: SVG, 'font-family': 'sans-serif' });
+  let y = 30;
+  const put = (text, attributes) => picture.append(svg('text', { x: 12, y, fill: ink, ...attributes }, text));
+  const answers = view.models.map((model) => `${model.title}: ${view.labels[model.trace.predicted]} ${percent(view.final(model)[model.trace.predicted])}`).join('   ');
+  put(view.text.length > 140 ? `${view.text.slice(0, 140)}…` : view.text, { 'font-size': 16, 'font-weight': 600 });
+  y += 22; put(answers, { 'font-size': 13 });
+  let widest = 640;
+  for (const section of part('panels').querySelectorAll('.panel')) {
+    const charts = [...section.querySelectorAll('svg.chart')];
+    if (!charts.length) continue;
+    y += 30; put(section.querySelector('h3').textContent, { 'font-size': 14, 'font-weight': 600 });
+    y += 10;
+    const left = part('panels').getBoundingClientRect().left, boxes = charts.map((chart) => chart.getBoundingClientRect());
+    const top = Math.min(...boxes.map((box) => box.top));
+    charts.forEach((chart, index) => {
+      const copy = chart.cloneNode(true), from = chart.querySelectorAll('*'), to = copy.querySelectorAll('*');
+      from.forEach((node, at) => { const style = getComputedStyle(node); kept.forEach((name) => to[at].setAttribute(name, style.getPropertyValue(name))); to[at].removeAttribute('class'); });
+      copy.setAttribute('x', boxes[index].left - left + 12); copy.setAttribute('y', y + 16 + boxes[index].top - top);
+      const caption = chart.closest('.half') ? chart.closest('.half').querySelector('.who').textContent : chart.closest('.multiple') ? chart.closest('.multiple').querySelector('.multiple-title').textContent : '';
+      picture.append(svg('text', { x: boxes[index].left - left + 12, y: y + 11 + boxes[index].top - top, 'font-size': 12, fill: ink }, caption), copy);
+      widest = Math.max(widest, boxes[index].right - left + 24);
+    });
+    y += 20 + Math.max(...boxes.map((box) => box.bottom)) - top;
+  }
+  picture.setAttribute('width', widest); picture.setAttribute('height', y + 20);
+  picture.prepend(svg('rect', { width: '100%', height: '100%', fill: paper }));
+  save('unrolled.svg', 'image/svg+xml', new XMLSerializer().serializeToString(picture));
+}
+
+// ---- examples
+
+(props.examples || []).forEach((example, index) => {
+  part('examples').append(html('button', { type: 'button', class: 'example', 'data-example': index, on: { click: () => {
+    asked.class = null; cursor.pinned = null;
+    part('examples').querySelectorAll('.example').forEach((other, at) => other.setAttribute('aria-pressed', String(at === index)));
+    setText(example.text);
+  } } }, html('strong', {}, `${index + 1} ${example.title}`), html('span', {}, example.look)));
+});
+
+// ---- start
+
+watch('value', receive);
+const link = readLink();
+if (link) {
+  asked.class = link.class;
+  wantedToken = link.token;
+  setText(link.text);
+} else {
+  receive();
+}
+window.addEventListener('hashchange', () => {
+  const next = readLink();
+  if (!next || !root.isConnected) return;
+  asked.class = next.class; wantedToken = next.token;
+  setText(next.text);
+});
+new ResizeObserver(() => { if (view && Math.abs(Math.max(280, part('panels').clientWidth) - size) > 4) draw(); }).observe(part('panels'));
+new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ['class'] }); // the theme
