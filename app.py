@@ -183,6 +183,7 @@ def build(page: Page) -> gr.Blocks:
             lines=2,
             max_lines=6,
             elem_id="sentence",
+            interactive=True,
             placeholder="A headline, or any text",
         )
         viewer = TraceViewer(page.payload(first), examples=EXAMPLES, elem_id="viewer")
