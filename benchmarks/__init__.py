@@ -1,0 +1,1 @@
+"""Speed, one command each: `python -m benchmarks.NAME`."""
