@@ -245,7 +245,8 @@ def evidence(
     else:
         words = [token.text for token in tokens]
         changed = changed_sentences(words, None if method == "deletion" else UNKNOWN)
-        scores = logits[chosen] - _ask(classifier, changed)[:, chosen]
+        asked = _ask(classifier, [words, *changed])[:, chosen]
+        scores = asked[0] - asked[1:]
     return Evidence(
         method=method,
         target=chosen,
