@@ -106,9 +106,6 @@ def _front_matter(classifier: Classifier, name: str) -> str:
                 ("f1", "Macro F1", sum(f1) / len(f1)),
             )
         ]
-    licence: dict[str, str] = {}
-    if ag_news:
-        licence = {"license": "other", "license_name": "ag-news-research-non-commercial"}
     data = ModelCardData(
         language="en" if ag_news else None,
         pipeline_tag="text-classification",
@@ -118,7 +115,8 @@ def _front_matter(classifier: Classifier, name: str) -> str:
         metrics=["accuracy", "f1"] if results else None,
         model_name=PurePath(name).name or name,
         eval_results=results,
-        **licence,
+        license="other" if ag_news else None,
+        license_name="ag-news-research-non-commercial" if ag_news else None,
     )
     return f"---\n{data.to_yaml()}\n---"
 
@@ -202,8 +200,8 @@ def _limits(classifier: Classifier) -> str:
     return (
         f"## Limits\n\nIt was made to be looked into. It knows what can be learned {learned} and nothing else: any "
         "text, on whatever subject and in whatever language, gets one of its classes. All words outside its vocabulary "
-        f"look alike to it, and it reads the first {MAX_TOKENS} tokens of a text. Its probabilities are not calibrated. "
-        "Do not let it decide anything about people."
+        f"look alike to it, and it reads the first {MAX_TOKENS} tokens of a text. Its probabilities are not "
+        "calibrated. Do not let it decide anything about people."
     )
 
 

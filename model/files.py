@@ -294,4 +294,4 @@ def _check_record(record: dict[str, Any], classes: int, path: Path) -> None:
 
 
 def _is_share(value: object) -> bool:
-    return type(value) in (int, float) and 0 <= value <= 1
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1

@@ -185,8 +185,8 @@ def push(classifier: Classifier, repository: str, private: bool = False) -> str:
     token = _token(repository)
     if token is None:
         raise UserError(
-            f"Pushing to {repository} needs a token, and there is none: run `hf auth login`, or set HF_TOKEN to a token "
-            "with write access."
+            f"Pushing to {repository} needs a token, and there is none: run `hf auth login`, or set HF_TOKEN to a "
+            "token with write access."
         )
     from huggingface_hub import HfApi
 
@@ -321,10 +321,9 @@ def _is_refusal(error: BaseException) -> bool:
 
 def _clean(error: BaseException, token: str | None) -> BaseException:
     """The error without the token, should a host have sent it back."""
-    for each in _chain(error) if token else ():
-        each.args = tuple(a.replace(token, "***") if isinstance(a, str) else a for a in each.args)
-        if hasattr(each, "server_message"):
-            each.server_message = None
+    for each in _chain(error):
+        if token:
+            each.args = tuple(part.replace(token, "***") if isinstance(part, str) else part for part in each.args)
     return error
 
 
