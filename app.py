@@ -139,8 +139,8 @@ class Page:
         traces = [trace(classifier, text, label) for classifier in self.classifiers[:-1]] + [right]
         found = None
         if method != "ledger":
-            results = [evidence(classifier, text, label, method, baseline) for classifier in self.classifiers]
-            found = [{"scores": [float(f"{s:.4g}") for s in e.scores.tolist()], "error": e.error} for e in results]
+            asked = (evidence(classifier, text, label, method, baseline) for classifier in self.classifiers)
+            found = [answer.to_payload() for answer in asked]
         return {
             "number": number,
             "text": plain(text),

@@ -27,7 +27,7 @@ class TraceViewer(gr.HTML):
         target    index of the class that gradients and evidence are for
         chosen    whether a person chose it
         method    the evidence that tints the words; baseline: where integrated gradients start
-        evidence  per classifier {scores [T], error or null}; null for the ledger, which is in the trace
+        evidence  per classifier Evidence.to_payload(); null for the ledger, which is in the trace
         models    per classifier {title, cellName, source, accuracy, parameters, trace: Trace.to_payload()}
         error     a sentence instead of all but number and text
 
