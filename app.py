@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import torch
 
 from lens.attribution import evidence
 from lens.trace import trace
@@ -232,8 +233,10 @@ def named_models(option: Sequence[str] | None) -> list[str]:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises:
-    UserError: the address cannot be listened on.
+    """Makes sure that the address can be listened on, before anything is loaded.
+
+    Raises:
+        UserError: it cannot.
     """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -241,9 +244,7 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise UserError(
-                f"Port {port} of {host} cannot be used ({reason}): choose another with --port."
-            ) from error
+            raise UserError(f"Port {port} of {host} cannot be used ({reason}): choose another with --port.") from error
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -252,7 +253,7 @@ def arguments() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--models", nargs="+", metavar="MODEL", help="one or two directories or Hub repositories, left and right")
     add("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), help="address to listen on")
-    add("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")), help="port (default: 7860)")
+    add("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", "7860"), help="port (default: 7860)")
     add("--root-path", metavar="PATH", help="the path under which a proxy serves the page, such as /unrolled")
     add("--share", action="store_true", help="a public link through Gradio's tunnel")
     add("--debug", action="store_true", help="show the traceback of an error")
@@ -264,6 +265,8 @@ def main() -> None:
     args = arguments().parse_args()
     try:
         check_port(args.host, args.port)
+        # A sentence is many small steps: a second thread costs more in waiting than it computes.
+        torch.set_num_threads(1)
         page = Page(load_classifiers(named_models(args.models)))
         build(page).launch(
             server_name=args.host,
