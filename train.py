@@ -61,7 +61,11 @@ def arguments() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="draws weights, order and the held-out rows (default: 0)")
     add("--limit", type=int, metavar="ROWS", help="train on so many rows only, drawn by the seed")
     add("--device", default="auto", help="cpu, cuda, cuda:1, mps, xpu (default: the accelerator, else cpu)")
-    add("--vectors", metavar="FILE", help="start from word vectors in GloVe's text format; the embedding takes their size")
+    add(
+        "--vectors",
+        metavar="FILE",
+        help="start from word vectors in GloVe's text format; the embedding takes their size",
+    )
     add("--push-to-hub", metavar="OWNER", help="push each classifier to OWNER/CORPUS-RECIPE on the Hugging Face Hub")
     add("--private", action="store_true", help="make repositories that are created private")
     add("--debug", action="store_true", help="show the traceback of an error")
@@ -156,7 +160,9 @@ def first() -> bool:
 def table(rows: list[tuple[str, ...]]) -> str:
     """Columns of equal width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -127,9 +127,7 @@ class RecurrentNetwork(nn.Module):
         """
         if not self.config.packed:
             return self.recurrence(vectors)[0]
-        packed = pack_padded_sequence(
-            vectors, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
-        )
+        packed = pack_padded_sequence(vectors, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(self.recurrence(packed)[0], batch_first=True, total_length=vectors.shape[1])[0]
 
     def classify(self, vectors: Tensor, lengths: Tensor) -> Tensor:

@@ -246,9 +246,7 @@ class _Run:
         if len(mine):
             tokens, lengths, classes = self.train.batch(mine, width)
             logits = self.network(tokens, lengths)
-            loss = F.cross_entropy(
-                logits, classes, reduction="sum", label_smoothing=self.training.label_smoothing
-            )
+            loss = F.cross_entropy(logits, classes, reduction="sum", label_smoothing=self.training.label_smoothing)
             (loss / len(rows)).backward()
             sums = torch.stack([loss.detach(), (logits.argmax(1) == classes).sum()])
         if processes > 1:
@@ -287,9 +285,7 @@ def _sum_gradients(network: RecurrentNetwork, stop: bool) -> bool:
 def _sized(config: NetworkConfig, data: Dataset, vectors: tuple[Tensor, Tensor] | None) -> NetworkConfig:
     """The architecture, sized for a corpus and for the vectors it starts from."""
     size = config.embedding_dim if vectors is None else vectors[1].shape[1]
-    return replace(
-        config, embedding_dim=size, vocabulary_size=len(data.vocabulary), num_classes=len(data.labels)
-    )
+    return replace(config, embedding_dim=size, vocabulary_size=len(data.vocabulary), num_classes=len(data.labels))
 
 
 @torch.no_grad()
