@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -202,7 +202,7 @@ class _Run:
     @property
     def kept(self) -> RecurrentNetwork:
         """The network that counts: the moving average of the weights where one is taken."""
-        return self.network if self.average is None else self.average.module
+        return self.network if self.average is None else cast(RecurrentNetwork, self.average.module)
 
     def epoch(self, number: int) -> tuple[float, float]:
         """One pass over the rows.
