@@ -53,6 +53,6 @@ class TraceViewer(gr.HTML):
             **kwargs,
         )
 
-    def postprocess(self, value: dict[str, Any] | None) -> str | None:
+    def postprocess(self, value: Any) -> str | None:
         """The payload as a JSON text; numbers that are not finite are refused, for no browser would read them."""
         return None if value is None else json.dumps(value, allow_nan=False, separators=(",", ":"))
