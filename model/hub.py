@@ -6,6 +6,7 @@ cannot be reached, the cache serves. huggingface_hub is imported where it is nee
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import queue
@@ -43,6 +44,7 @@ _PUSH_PATIENCE, _PUSH_ANSWER = 10.0, 15.0
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -363,12 +365,16 @@ def _reason(
     if status is not None and status >= 500:
         return f"the Hub has a fault of its own (status {status}); try again later."
     if status is not None:
-        return f"the Hub refused the request (status {status}); check the name, and try again later."
+        words = " ".join((next(filter(None, (getattr(each, "server_message", None) for each in chain)), "")).split())
+        words = words.replace(token or "\0", "***")[:200].rstrip(".")
+        return f"the Hub refused the request ({status}{words and ': '}{words}); see to that, and try again."
     if is_a(OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set; unset it, or name a directory."
-    disk = next((e for e in chain if isinstance(e, OSError) and e.errno and e.filename), None)
+    disk = next((e for e in chain if isinstance(e, OSError) and (e.filename or e.errno in _DISK)), None)
     if disk is not None:
-        return f"{disk.filename} cannot be used ({disk.strerror}); make room, or set HF_HOME to another folder."
+        where = disk.filename or "the cache"
+        return f"{where} cannot be used ({disk.strerror}); make room, or set HF_HOME to another folder."
+    instead = "" if writing else ", or name a directory"
     if is_a(TimeoutError):
-        return "the Hub does not answer; try again later, or name a directory."
-    return f"the Hub cannot be reached ({type(chain[-1]).__name__}); check the network, or name a directory."
+        return f"the Hub does not answer; try again later{instead}."
+    return f"the Hub cannot be reached ({type(chain[-1]).__name__}); check the network{instead}."

@@ -105,6 +105,8 @@ class Hub:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 2**16  # one packet an answer
+    disable_nagle_algorithm = True
     server: Any
 
     @property
@@ -136,13 +138,15 @@ class Handler(BaseHTTPRequestHandler):
     def broken(self) -> bool:
         """Whether a fault took this request.
 
-        `status`: answers with it (with `code` and `message`); `silent`: never answers; `reset`: sends half of the file
-        of that name and cuts the line; `echo`: sends the token back in the error.
+        `status`: answers with it (with `code` and `message`); `echo`: sends the token back in the error; `silent`:
+        from the first such request on, none is answered. Those for one file are in `resolve`: `reset` sends half of
+        the file of that name and cuts the line, `tamper` sends other bytes.
         """
         faults = self.hub.faults
-        if not faults or not re.search(faults.get("on", ""), f"{self.command} {self.path}"):
+        if not faults or not (faults.get("gone") or re.search(faults.get("on", ""), f"{self.command} {self.path}")):
             return False
         if faults.get("silent"):
+            faults["gone"] = True
             self.hub.released.wait(30)
             self.close_connection = True
             return True

@@ -279,8 +279,9 @@ def test_a_saver_killed_at_any_moment_leaves_the_old_or_the_new_one_whole(tmp_pa
     )
     with process:
         assert process.stdout.readline() == "ready\n"
-        found = set()
-        for _ in range(20):
+        found, kills = set(), 0
+        while kills < 20 or (len(found) < 2 and kills < 200):  # on a busy machine few saves come to their end
+            kills += 1
             process.stdin.write(f"{generator.uniform(0.01, 0.1)}\n")
             process.stdin.flush()
             assert process.stdout.readline() == "killed\n"
