@@ -152,7 +152,8 @@ def find_vectors(name: str, cache: Path) -> Path:
     Raises:
         UserError: there is no such file; the sentence says where to get GloVe.
     """
-    for candidate in (Path(name).expanduser(), cache / f"{name}.txt", cache / name):
+    # os.path's form leaves "~nobody" as it is, where Path's raises.
+    for candidate in (Path(os.path.expanduser(name)), cache / f"{name}.txt", cache / name):
         if candidate.is_file():
             return candidate
     raise UserError(
