@@ -119,7 +119,8 @@ def _write_whole(path: Path, data: bytes) -> None:
 # ---------------------------------------------------------------------------------------------------- read
 
 _BARE_ENTITY = re.compile(
-    r"(?<!&)(#(?:\d{2,5}|x[0-9a-f]{2,4})|\b(?:quot|amp|lt|gt|nbsp|hellip|[lr][sd]quo|[mn]dash|pound|euro));", re.IGNORECASE
+    r"(?<!&)(#(?:\d{2,5}|x[0-9a-f]{2,4})|\b(?:quot|amp|lt|gt|nbsp|hellip|[lr][sd]quo|[mn]dash|pound|euro));",
+    re.IGNORECASE,
 )
 _CONTRACTION = re.compile(r" (?=#(?:39|146|8217);(?:s|t|d|m|re|ve|ll)\b)", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
@@ -203,7 +204,7 @@ def _read_text(path: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1  # of what stands after the byte order mark
         raise UserError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8.") from error
 
 
@@ -254,7 +255,7 @@ class EncodedRows:
     """Rows as one flat tensor, so that a batch is cut without a Python loop over rows.
 
     Attributes:
-        tokens: `(sum of lengths,)` int32, all rows one after the other.
+        tokens: `(sum of lengths + 1,)` int32, all rows one after the other, and one padding for all batches to point to.
         offsets: `(N,)` int64, where each row begins.
         lengths: `(N,)` int64.
         classes: `(N,)` int64.
@@ -273,7 +274,7 @@ class EncodedRows:
         """Encodes rows of tokens, each cut to `MAX_TOKENS` as `predict` cuts."""
         encoded = [np.asarray(vocabulary.encode(row[:MAX_TOKENS]), dtype=np.int32) for row in rows]
         lengths = torch.tensor([len(row) for row in encoded], dtype=torch.int64)
-        tokens = torch.from_numpy(np.concatenate([*encoded, np.empty(0, dtype=np.int32)]))
+        tokens = torch.from_numpy(np.concatenate([*encoded, np.array([PADDING_INDEX], dtype=np.int32)]))
         return cls(tokens, lengths.cumsum(0) - lengths, lengths, torch.tensor(classes, dtype=torch.int64))
 
     def to(self, device: torch.device) -> EncodedRows:
@@ -293,21 +294,22 @@ class EncodedRows:
         lengths = self.lengths[rows]
         columns = torch.arange(max(1, int(lengths.max()) if width is None else width), device=rows.device)
         inside = columns < lengths.unsqueeze(1)  # (B, T)
-        flat = (self.offsets[rows].unsqueeze(1) + columns) * inside
-        return self.tokens[flat].masked_fill(~inside, PADDING_INDEX), lengths, self.classes[rows]
+        flat = torch.where(inside, self.offsets[rows].unsqueeze(1) + columns, len(self.tokens) - 1)
+        return self.tokens[flat], lengths, self.classes[rows]
 
 
-def batches(rows: EncodedRows, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+def batches(rows: EncodedRows, batch_size: int, generator: torch.Generator, window: int = WINDOW) -> Iterator[Tensor]:
     """All rows once, in batches of near-equal length, in random order.
 
-    Rows are shuffled, sorted by length inside windows of `WINDOW` batches, cut, and the batches shuffled.
+    Rows are shuffled, sorted by length inside windows of so many batches, cut, and the batches shuffled. A window of 1
+    leaves to chance which lengths meet in a batch.
 
     Yields:
         `(B,)` indices of rows.
     """
     order = torch.randperm(len(rows), generator=generator)
-    window = torch.arange(len(rows)) // (WINDOW * batch_size)
-    key = window * (MAX_TOKENS + 1) + rows.lengths.cpu()[order]
+    group = torch.arange(len(rows)) // (window * batch_size)
+    key = group * (MAX_TOKENS + 1) + rows.lengths.cpu()[order]
     cut = order[key.argsort(stable=True)].to(rows.tokens.device).split(batch_size)
     for index in torch.randperm(len(cut), generator=generator).tolist():
         yield cut[index]
@@ -352,10 +354,6 @@ def prepare(corpus: Corpus, config: TrainingConfig, *, seed: int = 0, limit: int
         "test": corpus.test,
     }
     tokens = {name: [tokenize(text) for text in rows.texts] for name, rows in parts.items()}
-    vocabulary = Vocabulary.build(
-        tokens["train"], min_frequency=config.min_frequency, max_words=config.max_vocabulary
-    )
+    vocabulary = Vocabulary.build(tokens["train"], min_frequency=config.min_frequency, max_words=config.max_vocabulary)
     encoded = {name: EncodedRows.encode(tokens[name], rows.classes, vocabulary) for name, rows in parts.items()}
-    return Dataset(
-        corpus.labels, vocabulary, **encoded, digests={name: rows.digest() for name, rows in parts.items()}
-    )
+    return Dataset(corpus.labels, vocabulary, **encoded, digests={name: rows.digest() for name, rows in parts.items()})
