@@ -113,7 +113,7 @@ class Classifier:
         """Class probabilities.
 
         Padding changes nothing, unless the network reads it (`padding="read"`): such a one pads to the longest text
-        given.
+        of its batch.
 
         Args:
             texts: N of them, each read up to `MAX_TOKENS`.
@@ -138,10 +138,12 @@ def predict_rows(network: RecurrentNetwork, rows: EncodedRows) -> Tensor:
     Returns:
         `(N, C)`, in the order of `rows`.
     """
-    width = max(1, int(rows.lengths.max())) if network.config.padding == "read" else None
+    # Rows are sorted to save time, except where padding is read: there, which rows are together changes the result.
     order = rows.lengths.argsort(stable=True)
+    if network.config.padding == "read":
+        order = torch.arange(len(rows), device=order.device)
     logits = torch.empty(len(rows), network.config.num_classes, device=rows.lengths.device)
     for part in order.split(PREDICT_BATCH):
-        tokens, lengths, _ = rows.batch(part, width)
+        tokens, lengths, _ = rows.batch(part)
         logits[part] = network(tokens, lengths)
     return logits
