@@ -41,7 +41,7 @@ from model.corpus import (
     read_corpus,
 )
 from model.text import find_vectors, read_vectors
-from model.training import Progress, fit, world
+from model.training import Progress, fit
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -155,7 +155,7 @@ def train(recipe: Recipe, data: Dataset, args: argparse.Namespace, device: torch
 
 def first() -> bool:
     """Whether this process is the one that prints, saves and pushes."""
-    return world()[0] == 0
+    return int(os.environ.get("RANK", "0")) == 0  # torchrun's; known before the processes have met
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:
@@ -193,7 +193,9 @@ def run(args: argparse.Namespace) -> None:
         save(classifier, where)
         saved = str(where)
         if record["interrupted"]:
-            print(f"\nStopped: {recipe.name} is as it was after epoch {record['best_epoch']}, its best so far.")
+            epoch = record["best_epoch"]
+            kept = f"after epoch {epoch}, its best so far" if epoch else "when its first epoch was stopped"
+            print(f"\nStopped: {recipe.name} is as it was {kept}.")
         if args.push_to_hub:
             try:
                 saved = push(classifier, f"{args.push_to_hub}/{corpus}-{recipe.name}", private=args.private)
@@ -222,7 +224,7 @@ def start_processes(name: str) -> torch.device:
         return pick_device(name)
     device = pick_device(name)
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        device = pick_device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return device

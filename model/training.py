@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model.classifier import Classifier, predict_rows, wilson
 from model.config import NetworkConfig, Recipe, TrainingConfig, UserError
-from model.corpus import Dataset, EncodedRows, batches
+from model.corpus import WINDOW, Dataset, EncodedRows, batches
 from model.network import RecurrentNetwork
 from model.text import TOKENIZER
 
@@ -107,7 +107,8 @@ def fit(
 
     Returns:
         The classifier of the best epoch, its weights rounded to half precision as they are stored. Interrupted, the
-        best epoch so far, or the weights as they stand when no epoch was whole; `record["interrupted"]` says so.
+        best epoch so far, or the weights as they stand when no epoch was whole (`record["best_epoch"]` is 0);
+        `record["interrupted"]` says so.
 
     Raises:
         UserError: the loss is no longer a number.
@@ -132,7 +133,7 @@ def fit(
             began = time.perf_counter()
             loss, accuracy = run.epoch(epoch)
             seconds += time.perf_counter() - began
-            if run.interrupted and best:
+            if run.cut_short and best:
                 break
             point = {"epoch": epoch, "train_loss": round(loss, 4), "train_accuracy": round(accuracy, 4)}
             score = float(epoch)
@@ -142,10 +143,11 @@ def fit(
                 point |= {"validation_loss": held_out["loss"], "validation_accuracy": round(score, 4)}
             curves.append(point)
             if score >= best_score:
-                best_epoch, best_score = epoch, score
+                best_epoch, best_score = 0 if run.cut_short else epoch, score
                 best = {name: weight.detach().clone() for name, weight in run.kept.state_dict().items()}
-            if run.interrupted:
+            if run.stopping:
                 break
+        interrupted = run.cut_short or (run.stopping and epoch < training.epochs)
     # Rounded as they are stored: what is evaluated, saved and loaded are the same numbers.
     network.load_state_dict({name: weight.half().float() for name, weight in best.items()})
     network.eval()
@@ -153,7 +155,7 @@ def fit(
         "recipe": recipe.name,
         "summary": recipe.summary,
         "seed": seed,
-        "interrupted": run.interrupted,
+        "interrupted": interrupted,
         "best_epoch": best_epoch,
         "curves": curves,
         "test": evaluate(network, test),
@@ -184,7 +186,11 @@ class _Run:
     ) -> None:
         self.network, self.train, self.training = network, train, training
         self.stop, self.progress = stop, progress
-        self.interrupted, self.rows_read = False, 0
+        self.stopping = False  # asked to stop, as all processes know since the last step
+        self.cut_short = False  # stopped within an epoch
+        self.rows_read = 0
+        # Where padding is read, rows of one length together would hide the flaw that is to be shown.
+        self.window = 1 if network.config.padding == "read" else WINDOW
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
@@ -213,17 +219,17 @@ class _Run:
         self.network.train()
         sums = torch.zeros(2, device=self.train.lengths.device)  # loss, correct; this process's rows
         seen, mean = 0, [0.0, 0.0]
-        for index, rows in enumerate(batches(self.train, self.training.batch_size, self.generator)):
+        for index, rows in enumerate(batches(self.train, self.training.batch_size, self.generator, self.window)):
             sums += self.step(rows)
             seen += len(rows)
-            self.interrupted = self.stop.asked and seen < len(self.train)
-            if index % 20 == 19 or seen == len(self.train) or self.stop.asked:
+            self.cut_short = self.stopping and seen < len(self.train)
+            if index % 20 == 19 or seen == len(self.train) or self.stopping:
                 mean = (_over_processes(sums) / seen).tolist()
                 if not math.isfinite(mean[0]):
                     raise UserError(f"The loss is {mean[0]} in epoch {number}: lower the learning rate with --lr.")
                 if self.progress is not None:
                     self.progress(number, seen, len(self.train), *mean)
-            if self.stop.asked:
+            if self.stopping:
                 break
         self.rows_read += seen
         return mean[0], mean[1]
@@ -249,8 +255,10 @@ class _Run:
             loss = F.cross_entropy(logits, classes, reduction="sum", label_smoothing=self.training.label_smoothing)
             (loss / len(rows)).backward()
             sums = torch.stack([loss.detach(), (logits.argmax(1) == classes).sum()])
+        # Processes stop at the same step, whichever of them was asked, or the others would wait for ever.
+        self.stopping = self.stop.asked
         if processes > 1:
-            self.stop.asked = _sum_gradients(self.network, self.stop.asked)
+            self.stopping = _sum_gradients(self.network, self.stopping)
         if self.training.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.training.clip_norm)
         self.optimizer.step()
