@@ -28,7 +28,7 @@ class TraceViewer(gr.HTML):
         target    index of the class that gradients and evidence are for
         chosen    whether a person chose it
         method    the evidence that tints the words; baseline: where integrated gradients start
-        evidence  per classifier {scores [T], error or null}; null for the ledger, which is in the trace
+        evidence  per classifier Evidence.to_payload(); null for the ledger, which is in the trace
         models    per classifier {title, cellName, source, accuracy, parameters, trace: Trace.to_payload()}
         error     a sentence instead of all but number and text
 
@@ -54,7 +54,7 @@ class TraceViewer(gr.HTML):
             **kwargs,
         )
 
-    def postprocess(self, value: dict[str, Any] | None) -> str | None:
+    def postprocess(self, value: Any) -> str | None:
         """The payload as a JSON text; numbers that are not finite are refused, for no browser would read them."""
         return None if value is None else json.dumps(value, allow_nan=False, separators=(",", ":"))
     from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
