@@ -77,7 +77,8 @@ class TrainingConfig:
     epochs: int = 1  # passes over the training rows
     batch_size: int = 256  # rows a step, over all processes together
     learning_rate: float = 1e-3  # Adam's; the peak, when the schedule is "one-cycle"
-    schedule: str = "constant"  # "one-cycle": up over the first third, then down to zero (Smith 2018)
+    schedule: str = "constant"  # "one-cycle": up to the peak, then down to zero (Smith 2018)
+    warmup: float = 0.15  # share of the steps that "one-cycle" takes to go up
     weight_decay: float = 0.0  # decoupled (AdamW)
     label_smoothing: float = 0.0  # share of the target spread over all classes
     clip_norm: float = 0.0  # largest norm of a step's gradient; 0 does not clip
@@ -93,6 +94,7 @@ class TrainingConfig:
         _whole("batch_size", self.batch_size, 1, 1_000_000)
         _between("learning_rate", self.learning_rate, 1e-9, 100.0)
         _one_of("schedule", self.schedule, ("constant", "one-cycle"))
+        _between("warmup", self.warmup, 0.0, 1.0)
         _between("weight_decay", self.weight_decay, 0.0, 10.0)
         _between("label_smoothing", self.label_smoothing, 0.0, 0.99)
         _between("clip_norm", self.clip_norm, 0.0, 1e9)
@@ -114,28 +116,35 @@ class Recipe:
     notebook_accuracy: float | None = None  # the notebook's running training accuracy after its one epoch
 
 
+# Chosen on validation rows alone. 28,404 words of 128 features in half precision stay below 8 MB.
 _PRODUCT = NetworkConfig(
     embedding_dim=128,
     hidden_dim=64,
-    word_dropout=0.1,
-    embedding_dropout=0.5,
+    word_dropout=0.4,
+    embedding_dropout=0.6,
     readout_dropout=0.3,
     initialization="orthogonal",
 )
 _PRODUCT_TRAINING = TrainingConfig(
-    epochs=4,
-    batch_size=256,
-    learning_rate=5e-3,
+    epochs=5,
+    batch_size=128,
+    learning_rate=7e-3,
     schedule="one-cycle",
+    weight_decay=0.1,
     label_smoothing=0.1,
     clip_norm=1.0,
-    min_frequency=2,
+    average_decay=0.998,
+    min_frequency=4,
+)
+# An RNN's gradients vary over more orders of magnitude: shorter steps, cut earlier, and more of them.
+_RNN_TRAINING = replace(
+    _PRODUCT_TRAINING, epochs=8, batch_size=256, learning_rate=3e-3, weight_decay=0.0, clip_norm=0.25
 )
 _NOTEBOOK = NetworkConfig(embedding_dim=64, hidden_dim=32)
 _NOTEBOOK_TRAINING = TrainingConfig(batch_size=16, repair=False)
 
 _ALL = (
-    Recipe("rnn", "simple (Elman) RNN, last state", replace(_PRODUCT, cell="rnn"), _PRODUCT_TRAINING),
+    Recipe("rnn", "simple (Elman) RNN, last state", replace(_PRODUCT, cell="rnn"), _RNN_TRAINING),
     Recipe("lstm", "LSTM, last state", replace(_PRODUCT, cell="lstm"), _PRODUCT_TRAINING),
     Recipe("gru", "GRU, last state", replace(_PRODUCT, cell="gru"), _PRODUCT_TRAINING),
     Recipe(

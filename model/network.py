@@ -16,7 +16,7 @@ from model.text import PADDING_INDEX, UNKNOWN_INDEX
 LAYERS: dict[str, type[nn.RNN | nn.LSTM | nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
-EMBEDDING_SCALE = 0.1  # standard deviation of a word vector's features at the start, where the start is "orthogonal"
+EMBEDDING_SCALE = 0.05  # standard deviation of a word vector's features at the start, where the start is "orthogonal"
 
 
 def read_out(hidden: Tensor, lengths: Tensor, readout: str) -> Tensor:

@@ -199,7 +199,11 @@ class _Run:
         if training.schedule == "one-cycle":
             steps = training.epochs * -(-len(train) // training.batch_size)
             self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-                self.optimizer, max_lr=training.learning_rate, total_steps=max(2, steps), cycle_momentum=False
+                self.optimizer,
+                max_lr=training.learning_rate,
+                total_steps=max(2, steps),
+                pct_start=training.warmup,
+                cycle_momentum=False,
             )
         self.average = None
         if training.average_decay:
