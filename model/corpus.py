@@ -255,7 +255,7 @@ class EncodedRows:
     """Rows as one flat tensor, so that a batch is cut without a Python loop over rows.
 
     Attributes:
-        tokens: `(sum of lengths + 1,)` int32, all rows one after the other, and one padding for all batches to point to.
+        tokens: `(sum of lengths + 1,)` int32, all rows one after the other, then one padding that all batches share.
         offsets: `(N,)` int64, where each row begins.
         lengths: `(N,)` int64.
         classes: `(N,)` int64.
