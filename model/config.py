@@ -94,7 +94,7 @@ class TrainingConfig:
         _whole("batch_size", self.batch_size, 1, 1_000_000)
         _between("learning_rate", self.learning_rate, 1e-9, 100.0)
         _one_of("schedule", self.schedule, ("constant", "one-cycle"))
-        _between("warmup", self.warmup, 0.0, 1.0)
+        _between("warmup", self.warmup, 0.01, 0.99)
         _between("weight_decay", self.weight_decay, 0.0, 10.0)
         _between("label_smoothing", self.label_smoothing, 0.0, 0.99)
         _between("clip_norm", self.clip_norm, 0.0, 1e9)
