@@ -5,7 +5,6 @@ The only module that imports torchtext.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections import Counter
@@ -23,6 +22,7 @@ TOKENIZER = "basic_english"
 MAX_TOKENS = 256  # tokens read of one text; bounds what one request may cost
 UNKNOWN, PADDING = "<unk>", "<pad>"
 UNKNOWN_INDEX, PADDING_INDEX = 0, 1
+_LARGEST = torch.finfo(torch.float32).max
 
 _basic_english = get_tokenizer(TOKENIZER)
 
@@ -174,22 +174,25 @@ def read_vectors(path: str | os.PathLike[str], vocabulary: Vocabulary) -> tuple[
     indices: list[int] = []
     vectors: list[list[float]] = []
     size = 0
-    with open(path, encoding="utf-8", errors="replace", newline="\n") as lines:
-        for number, line in enumerate(lines, start=1):
-            word, *numbers = line.rstrip("\n").split(" ")
-            size = size or len(numbers)
-            if len(numbers) != size or not size:
-                raise UserError(f"{path}:{number}: {len(numbers)} numbers where the first line has {size}.")
-            if word not in vocabulary:
-                continue
-            try:
-                vector = [float(text) for text in numbers]
-            except ValueError:
-                raise UserError(f"{path}:{number}: not a word and {size} numbers.") from None
-            if not all(math.isfinite(value) for value in vector):
-                raise UserError(f"{path}:{number}: a number is not finite.")
-            indices.append(vocabulary.encode([word])[0])
-            vectors.append(vector)
+    try:
+        with open(path, encoding="utf-8", errors="replace", newline="\n") as lines:
+            for number, line in enumerate(lines, start=1):
+                word, *numbers = line.rstrip("\n").split(" ")
+                size = size or len(numbers)
+                if len(numbers) != size or not size:
+                    raise UserError(f"{path}:{number}: {len(numbers)} numbers where the first line has {size}.")
+                if word not in vocabulary:
+                    continue
+                try:
+                    vector = [float(text) for text in numbers]
+                except ValueError:
+                    raise UserError(f"{path}:{number}: not a word and {size} numbers.") from None
+                if not all(abs(value) <= _LARGEST for value in vector):  # so that NaN is refused too
+                    raise UserError(f"{path}:{number}: a number is not finite.")
+                indices.append(vocabulary.encode([word])[0])
+                vectors.append(vector)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): name a file in GloVe's text format.") from error
     if not indices:
         raise UserError(f"{path}: holds no word of this vocabulary; GloVe's text format is expected.")
     return torch.tensor(indices), torch.tensor(vectors)
