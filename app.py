@@ -30,11 +30,40 @@ from viewer.component import TraceViewer
 BUNDLED = [str(Path(__file__).parent / "model" / "pretrained" / name) for name in ("rnn", "lstm")]
 NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 
+# Each teaches one claim about the classifiers that ship; tests hold the claims against the weights.
 EXAMPLES = [
     {
         "title": "Agreement",
         "text": "Stocks fell on Monday as oil prices hit a new record.",
-        "look": "Both say Business. See how early each settles.",
+        "look": "Both say Business from the first word on. The ledger shows what each later word still adds.",
+    },
+    {
+        "title": "Early evidence, then filler",
+        "text": "NASA spacecraft lands on Mars, and that was all that there was to say about it at the end of a long day, "
+        "as it often is at this time of the year.",
+        "look": "Both hold Sci/Tech through 30 words that say nothing. Lifeline: going back to the first word, the RNN’s "
+        "gradient falls below 1 % of its last value; through the LSTM’s cell (the pale line) more than 10 % arrive.",
+    },
+    {
+        "title": "Two topics",
+        "text": "Chelsea win the cup final as Microsoft releases a new version of Windows.",
+        "look": "The RNN goes with what it read last, the LSTM stays with what it read first. Watch the running verdict.",
+    },
+    {
+        "title": "Word order",
+        "text": "The minister blames Real Madrid",
+        "other": "Real Madrid blames the minister",
+        "look": "Press twice: the same five words in the other order, and both change their answer.",
+    },
+    {
+        "title": "Unknown words",
+        "text": "Vornaq Plixo shares jump after Zuntar agrees to buy Brelfin",
+        "look": "Four of ten words are unknown and underlined; “shares” and “buy” carry the verdict of both.",
+    },
+    {
+        "title": "Both wrong",
+        "text": "Windows broken as rioters march through the capital",
+        "look": "World news, and both say Sci/Tech: see which word drew them there, and what never made up for it.",
     },
 ]
 

@@ -39,7 +39,7 @@ class TraceViewer(gr.HTML):
 
     Args:
         value: what is drawn first, without a request.
-        examples: `{title, text, look}` each.
+        examples: `{title, text, look}` each, and `other`, the text that a second press shows, where there is one.
     """
 
     def __init__(self, value: dict[str, Any] | None = None, *, examples: list[dict[str, str]], **kwargs: Any) -> None:
