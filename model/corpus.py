@@ -90,7 +90,8 @@ def _fetch(url: str, blob: str) -> bytes:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
             data = response.read(_LARGEST_DOWNLOAD + 1)
     except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
+        # What a source says in place of HTTP may hold anything.
+        reason = re.sub(r"[^ -~]+", " ", str(getattr(error, "reason", None) or error)).strip()[:200]
         raise UserError(f"AG_NEWS could not be downloaded from {url} ({reason}): {way_out}") from error
     if git_blob_id(data) != blob:
         raise UserError(f"What came from {url} is not AG_NEWS ({len(data):,} bytes of something else): {way_out}")
@@ -119,7 +120,7 @@ def _write_whole(path: Path, data: bytes) -> None:
 # ---------------------------------------------------------------------------------------------------- read
 
 _BARE_ENTITY = re.compile(
-    r"(?<!&)(#(?:\d{2,5}|x[0-9a-f]{2,4})|\b(?:quot|amp|lt|gt|nbsp|hellip|[lr][sd]quo|[mn]dash|pound|euro));",
+    r"(?<!&)(?<!&amp;)(#(?:\d{2,5}|x[0-9a-f]{2,4})|\b(?:quot|amp|lt|gt|nbsp|hellip|[lr][sd]quo|[mn]dash|pound|euro));",
     re.IGNORECASE,
 )
 _CONTRACTION = re.compile(r" (?=#(?:39|146|8217);(?:s|t|d|m|re|ve|ll)\b)", re.IGNORECASE)
