@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from small import ALL, named, random_classifier
 from torch import nn
 
+from benchmarks.trace import medians
 from lens.unroll import unroll
 from model.config import CELLS
 
@@ -111,6 +113,27 @@ def test_a_silenced_unit_is_heard_by_nobody(cell: str) -> None:
     if cell == "gru":  # h also carries itself over, but unit by unit: the others do not see it
         assert torch.allclose(silenced[..., others], unroll(recurrence, vectors).hidden[..., others], atol=1e-12)
     assert torch.allclose(silenced[..., others], recurrence(vectors)[0][..., others], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_way_back_to_the_vectors_costs_the_same_per_token(cell: str) -> None:
+    """A step sliced out of a tensor has a gradient of the whole tensor's size; at these sizes that doubles the cost."""
+    recurrence = random_classifier(cell, hidden=64).network.recurrence
+
+    def differentiate(length: int) -> None:
+        vectors = torch.zeros(16, length, recurrence.input_size, requires_grad=True)
+        torch.autograd.grad(unroll(recurrence, vectors).hidden_steps[-1].sum(), vectors)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(5):  # the best of a few: another process can only make it worse
+            short, long = medians([partial(differentiate, 40), partial(differentiate, 256)], seconds=0.3)
+            if (long / 256) / (short / 40) <= 1.5:
+                return
+        pytest.fail(f"{long / 256:.3f} ms a token at 256 tokens, {short / 40:.3f} at 40")
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_the_hidden_gradient_holds_the_cell() -> None:
