@@ -39,8 +39,8 @@ EXAMPLES = [
     },
     {
         "title": "Early evidence, then filler",
-        "text": "NASA spacecraft lands on Mars, and that was all that there was to say about it at the end of a long day, "
-        "as it often is at this time of the year.",
+        "text": "NASA spacecraft lands on Mars, and that was all that there was to say about it at the end of a long "
+        "day, as it often is at this time of the year.",
         "look": "Both hold Sci/Tech through 30 words that say nothing. Lifeline: going back to the first word, the "
         "RNN’s gradient falls below 1 % of its last value; through the LSTM’s cell (the pale line) more than 10 % "
         "arrive.",
