@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from captum.attr import IntegratedGradients
 from scipy.stats import kendalltau
 from small import ALL, LABELS, SENTENCE, named, random_classifier, words
 from torch import Tensor
@@ -118,7 +119,6 @@ def test_kendall_is_scipys() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_integrated_gradients_are_captums(name: str) -> None:
-    captum = pytest.importorskip("captum.attr")
     classifier = named(name)
     ours = evidence(classifier, SENTENCE)
     indices = torch.tensor([classifier.vocabulary.encode(SENTENCE.split())])
@@ -128,7 +128,7 @@ def test_integrated_gradients_are_captums(name: str) -> None:
     def forward(batch: Tensor) -> Tensor:
         return classifier.network.classify(batch, lengths.expand(len(batch)))
 
-    theirs = captum.IntegratedGradients(forward).attribute(
+    theirs = IntegratedGradients(forward).attribute(
         vectors, torch.zeros_like(vectors), target=ours.target, n_steps=ours.steps, method="riemann_middle"
     )
     assert torch.allclose(ours.scores, theirs[0].sum(1).float(), rtol=0, atol=1e-4)
