@@ -15,8 +15,9 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import torch
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["load", "push", "save"]
 
 T = TypeVar("T")
+Outcome: TypeAlias = "queue.SimpleQueue[tuple[T | None, BaseException | None]]"  # a value or an error
 
 # Seconds. A host that accepts and stays silent costs a load at most these three together, 10 seconds being the promise.
 _RESOLVE = 4.0  # to say which commit a revision is
@@ -117,11 +119,14 @@ def _fetch(api: HfApi, repository: str, info: ModelInfo) -> Path:
         raise UserError(
             f"{info.id} on the Hub lacks {missing[0]}: it is no classifier of this program; check the name."
         )
-    return Path(
-        api.snapshot_download(
-            repository, revision=info.sha, allow_patterns=list(FILES), etag_timeout=_RESOLVE, tqdm_class=Quiet
-        )
-    )
+
+    def download(file: str) -> Path:
+        return Path(api.hf_hub_download(repository, file, revision=info.sha, etag_timeout=_RESOLVE, tqdm_class=Quiet))
+
+    # snapshot_download does the same in a pool of threads, for which the interpreter waits when it ends.
+    begun = [_begin(partial(download, file)) for file in FILES if file in there]
+    fetched = [_end(outcome.get()) for outcome in begun]
+    return fetched[0].parent
 
 
 def _cached(repository: str, revision: str | None) -> Path | None:
@@ -263,7 +268,19 @@ def _attended(
         TimeoutError: the host is silent.
         Exception: whatever `work` or `ask` raises.
     """
-    outcome: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    outcome = _begin(work)
+    while True:
+        try:
+            return _end(outcome.get(timeout=patience))
+        except queue.Empty:
+            if ask is None:
+                raise TimeoutError("no answer in time") from None
+            _attended(ask, answer)
+
+
+def _begin(work: Callable[[], T]) -> Outcome[T]:
+    """Starts work in a thread that may be left behind."""
+    outcome: Outcome[T] = queue.SimpleQueue()
 
     def run() -> None:
         try:
@@ -272,17 +289,14 @@ def _attended(
             outcome.put((None, error))
 
     threading.Thread(target=run, daemon=True).start()
-    while True:
-        try:
-            value, error = outcome.get(timeout=patience)
-        except queue.Empty:
-            if ask is None:
-                raise TimeoutError("no answer in time") from None
-            _attended(ask, answer)
-            continue
-        if error is not None:
-            raise error
-        return value  # type: ignore[return-value]
+    return outcome
+
+
+def _end(outcome: tuple[T | None, BaseException | None]) -> T:
+    value, error = outcome
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]
 
 
 def _asking(api: HfApi, repository: str, seconds: float) -> Callable[[], None]:

@@ -296,18 +296,6 @@ class Handler(BaseHTTPRequestHandler):
             {"id": repository.name, "sha": sha, "private": repository.private, "gated": False, "siblings": siblings},
         )
 
-    def list_tree(self, name: str, revision: str) -> None:
-        found = self.commit_of(name, revision)
-        if found is None:
-            return
-        entries = []
-        for path, data in found[2].items():
-            entry: dict[str, Any] = {"type": "file", "path": path, "size": len(data), "oid": blob_id(data)}
-            if path.endswith(LFS):
-                entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
-            entries.append(entry)
-        self.answer(200, entries)
-
     def resolve(self, name: str, revision: str, file: str) -> None:
         found = self.commit_of(name, revision)
         if found is None:
@@ -338,6 +326,5 @@ ROUTES = (
     ("POST", f"/api/models/{_ID}/commit/(.+)", Handler.commit),
     ("GET", f"/api/models/{_ID}", Handler.info),
     ("GET", f"/api/models/{_ID}/revision/(.+)", Handler.info),
-    ("GET", f"/api/models/{_ID}/tree/([^/]+)", Handler.list_tree),
     ("GET HEAD", f"/{_ID}/resolve/([^/]+)/(.+)", Handler.resolve),
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -333,7 +335,7 @@ def test_offline_mode_reads_the_cache_and_is_named_where_that_is_empty(
     assert "HF_HUB_OFFLINE" in refusal(pull, name="owner/other")
 
 
-@pytest.mark.parametrize("on", ["", "/tree/", "HEAD .*resolve", "GET .*resolve/.*safetensors"])
+@pytest.mark.parametrize("on", ["", "HEAD .*resolve", "GET .*resolve/.*safetensors"])
 def test_a_silent_host_costs_ten_seconds_at_most(on: str, pushed: Hub, quick: None) -> None:
     with pushed.fault(silent=True, on=on):
         began = time.monotonic()
@@ -345,6 +347,17 @@ def test_a_silent_host_costs_ten_seconds_at_most(on: str, pushed: Hub, quick: No
         began = time.monotonic()
         assert same(pull(), tiny())
         assert time.monotonic() - began < 1.3
+
+
+def test_a_program_ends_at_once_after_a_silent_host(pushed: Hub) -> None:
+    root = Path(__file__).parents[1]
+    script = (
+        "import time; from model import UserError, hub; hub._RESOLVE = 2; hub._PATIENCE = hub._ANSWER = 0.2\n"
+        f"try: hub.load({NAME!r}, device='cpu')\nexcept UserError: print(time.time())"
+    )
+    with pushed.fault(silent=True, on="HEAD .*resolve"):
+        output = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=60)
+        assert time.time() - float(output.stdout) < 5
 
 
 def test_the_time_limits_add_up_to_less_than_ten_seconds() -> None:
