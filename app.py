@@ -74,6 +74,8 @@ Watch an RNN and an LSTM read a sentence, word by word. Type a headline: both ne
 
 # Loads nothing from other hosts: Gradio's default theme asks for Google's fonts.
 THEME = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+# Gradio makes the whole page a scrolling box that never scrolls, in which nothing can stay in sight.
+CSS = ".gradio-container { overflow: clip !important; }"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -219,14 +221,14 @@ def build(page: Page) -> gr.Blocks:
             placeholder="A headline, or any text",
         )
         viewer = TraceViewer(page.payload(first), examples=EXAMPLES, elem_id="viewer")
-        # Posted directly: through the queue an answer takes ten times as long. Of several, the newest is sent last.
+        # Posted directly: through the queue an answer takes ten times as long. The viewer asks one question at a time.
         viewer.read(
             page.answer,
             None,
             viewer,
             queue=False,
             show_progress="hidden",
-            trigger_mode="always_last",
+            trigger_mode="multiple",
             api_visibility="private",
         )
         gr.api(page.predict, api_name="predict", queue=False)
@@ -309,6 +311,7 @@ def main() -> None:
             run_history=False,
             ssr_mode=False,
             theme=THEME,
+            css=CSS,
         )
     except UserError as error:
         if args.debug:

@@ -7,7 +7,8 @@ const textbox = () => document.querySelector('#sentence textarea, #sentence inpu
 
 let view = null; // what is drawn
 let size = 0; // the width it was drawn for
-const asked = { number: 0, class: null, method: 'ledger', baseline: 'zero' }; // the newest question
+const asked = { number: 0, text: '', class: null, method: 'ledger', baseline: 'zero' }; // the newest question
+let underWay = 0; // the number of the question that the server is at work on; 0 for none
 const chosen = { tab: 'hidden', rank: null, ledger: 'state', shapeOnly: false }; // how it is drawn
 const cursor = { hovered: null, pinned: null };
 let followers = []; // told of the cursor by every panel
@@ -83,22 +84,43 @@ function readLink() {
 
 // ---- asking
 
+// One question at a time: what is asked meanwhile waits, and of several the newest is sent. A question without an
+// answer holds up the next one for some seconds only, since a lost connection answers nothing.
+const PATIENCE = 6000; // milliseconds
 function ask(text) {
   asked.number += 1;
+  asked.text = text;
   root.classList.add('stale');
-  clearTimeout(waiting);
-  waiting = setTimeout(() => say('No answer yet: the server is busy or out of reach. What is shown belongs to the sentence before.'), 6000);
-  trigger('read', { number: asked.number, text, target: asked.class, method: asked.method, baseline: asked.baseline });
+  if (!underWay) post();
 }
+function post() {
+  underWay = asked.number;
+  const { number, text, method, baseline } = asked;
+  clearTimeout(waiting);
+  waiting = setTimeout(() => {
+    say(`No answer yet: the server is busy or out of reach.${view ? ' What is shown belongs to the sentence before.' : ''}`);
+    if (asked.number > underWay) post(); else underWay = 0;
+  }, PATIENCE);
+  trigger('read', { number, text, target: asked.class, method, baseline });
+}
+// The text box is part of the page, not of the viewer: it may come a little later.
 function setText(text) {
   const box = textbox();
-  if (!box) return;
+  if (!box) { if (root.isConnected) setTimeout(() => setText(text), 20); return; }
   box.value = text;
   box.dispatchEvent(new Event('input', { bubbles: true }));
 }
 const onInput = (event) => {
   if (!root.isConnected) { document.removeEventListener('input', onInput); return; }
-  if (event.target === textbox()) { cursor.pinned = wantedToken; wantedToken = null; ask(event.target.value); }
+  if (event.target !== textbox()) return;
+  const text = event.target.value;
+  part('examples').querySelectorAll('.example').forEach((button, index) => {
+    const { text: one, other } = props.examples[index];
+    button.setAttribute('aria-pressed', String(text === one || text === other));
+  });
+  cursor.pinned = wantedToken;
+  wantedToken = null;
+  ask(text);
 };
 document.addEventListener('input', onInput);
 function say(text) { part('status').textContent = text; }
@@ -130,8 +152,8 @@ function understand(payload) {
 function receive() {
   if (!props.value) return;
   const payload = JSON.parse(props.value);
-  if (payload.number < asked.number) return; // an answer to a question that is no longer the newest
-  clearTimeout(waiting);
+  if (payload.number === underWay) { clearTimeout(waiting); underWay = 0; }
+  if (payload.number < asked.number) { if (!underWay) post(); return; } // no longer the newest question
   root.classList.remove('stale');
   say(payload.error || '');
   if (payload.error) { root.classList.add('stale'); return; }
@@ -252,8 +274,7 @@ function savePicture() {
 (props.examples || []).forEach((example, index) => {
   part('examples').append(html('button', { type: 'button', class: 'example', 'data-example': index, on: { click: () => {
     asked.class = null; cursor.pinned = null;
-    part('examples').querySelectorAll('.example').forEach((other, at) => other.setAttribute('aria-pressed', String(at === index)));
-    setText(example.text);
+    setText(example.other && textbox().value === example.text ? example.other : example.text);
   } } }, html('strong', {}, `${index + 1} ${example.title}`), html('span', {}, example.look)));
 });
 
