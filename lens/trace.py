@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,13 +117,13 @@ class Trace:
         one that is not finite is null. A lone surrogate in a text is sent as U+FFFD.
         """
         return {
-            "labels": [_text(label) for label in self.labels],
+            "labels": [plain_text(label) for label in self.labels],
             "target": self.target,
             "predicted": self.predicted,
             "tokens": [
                 {
-                    "text": _text(token.text),
-                    "source": _text(token.source),
+                    "text": plain_text(token.text),
+                    "source": plain_text(token.source),
                     "start": token.start,
                     "end": token.end,
                     "known": token.known,
@@ -150,13 +151,14 @@ class Trace:
         }
 
 
-def trace(classifier: Classifier, text: str, target: str | None = None) -> Trace:
+def trace(classifier: Classifier, text: str, target: str | None = None, silenced: Sequence[int] = ()) -> Trace:
     """Reads a sentence and keeps everything: one pass forward, one back.
 
     Args:
         classifier: any cell and readout.
         text: what was typed; at most `MAX_TOKENS` of its tokens are read.
         target: the label that gradients and the order of units are about; None means the predicted one.
+        silenced: units whose h is held at zero at every step; all that the trace says is then without them.
 
     Returns:
         The trace.
@@ -168,9 +170,11 @@ def trace(classifier: Classifier, text: str, target: str | None = None) -> Trace
     tokens, truncated, vectors = read_sentence(classifier, text)
     network = classifier.network
     readout, weight = network.config.readout, network.linear.weight.detach()
+    heard = torch.ones_like(weight[0]).index_fill_(0, torch.tensor(silenced, dtype=torch.int64).to(weight.device), 0.0)
+    weight = weight * heard  # what a silenced unit's cell holds is not read either
 
     with torch.enable_grad():
-        unrolled = unroll(network.recurrence, vectors.requires_grad_())
+        unrolled = unroll(network.recurrence, vectors.requires_grad_(), silenced)
         length = torch.tensor([len(tokens)], device=vectors.device)
         state = vectors.new_zeros(weight.shape[1])  # an empty sentence is the zero state
         if tokens:
@@ -187,7 +191,7 @@ def trace(classifier: Classifier, text: str, target: str | None = None) -> Trace
         gates = {name: gate.detach() for name, gate in unrolled.gates.items()}
         size = hidden.shape[1]
         stacked = torch.cat(gradients) if gradients else hidden.new_zeros(0, size)  # (T or 2 T, H)
-        gradient_norm = measures.norms(stacked[: len(tokens)])
+        gradient_norm = measures.norms(stacked[: len(tokens)] * heard)
         fitted, left_out = measures.slope(gradient_norm)
         probabilities = network.linear(read_out_prefixes(hidden, readout)).softmax(1)
         keeping = gates.get(_KEEPING.get(network.config.cell, ""))
@@ -257,7 +261,7 @@ def _kept(values: Tensor) -> Tensor:
     return values.detach().float().cpu()
 
 
-def _text(text: str) -> str:
+def plain_text(text: str) -> str:
     """`text` as UTF-8 can carry it."""
     return _SURROGATES.sub("\ufffd", text)
 
