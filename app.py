@@ -155,8 +155,14 @@ class Page:
 
         Returns:
             For each classifier `title`, `source`, `accuracy`, `parameters` and `trace`.
+
+        Raises:
+            gr.Error: there is no such label.
         """
-        return self.payload(text, target)["models"]
+        try:
+            return self.payload(text, target)["models"]
+        except UserError as error:
+            raise gr.Error(plain(str(error)), print_exception=False) from error
 
     def payload(
         self,
@@ -194,13 +200,13 @@ class Page:
         number = asked.get("number")
         number = number if isinstance(number, int) else 0
         text = asked.get("text")
-        target, method, baseline = (asked.get(name) for name in ("target", "method", "baseline"))
+        target, method, baseline = asked.get("target"), asked.get("method", "ledger"), asked.get("baseline", "zero")
         try:
-            if not isinstance(text, str):
-                raise UserError("A question needs a text.")
+            if not (isinstance(text, str) and isinstance(method, str) and isinstance(baseline, str)):
+                raise UserError("A question needs a text, a method and a baseline.")
             if target is not None and not isinstance(target, str):
                 raise UserError("A class is named by its label.")
-            return self.payload(text, target, str(method or "ledger"), str(baseline or "zero"), number)
+            return self.payload(text, target, method, baseline, number)
         except UserError as error:
             return {"number": number, "text": plain(text) if isinstance(text, str) else "", "error": plain(str(error))}
 
