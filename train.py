@@ -19,8 +19,10 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,8 +119,9 @@ def corpus_name(directory: Path, labels: tuple[str, ...]) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", directory.resolve().name).strip("-") or "text"
 
 
-def bar(recipe: Recipe, epochs: int) -> Progress:
-    """A progress bar an epoch, with loss, accuracy and rows per second."""
+@contextmanager
+def bar(recipe: Recipe, epochs: int) -> Iterator[Progress]:
+    """A progress bar an epoch, with loss, accuracy and rows per second; closed also where training ends early."""
     state: dict[str, tqdm] = {}
 
     def show(epoch: int, seen: int, rows: int, loss: float, accuracy: float) -> None:
@@ -130,7 +133,11 @@ def bar(recipe: Recipe, epochs: int) -> Progress:
         if seen == rows:
             state[title].close()
 
-    return show
+    try:
+        yield show
+    finally:
+        for shown in state.values():
+            shown.close()
 
 
 def train(recipe: Recipe, data: Dataset, args: argparse.Namespace, device: torch.device, corpus: str) -> Classifier:
@@ -141,14 +148,8 @@ def train(recipe: Recipe, data: Dataset, args: argparse.Namespace, device: torch
         vectors = read_vectors(path, data.vocabulary)
         if first():
             print(f"{path}: vectors for {len(vectors[0]):,} of {len(data.vocabulary):,} words.")
-    classifier = fit(
-        recipe,
-        data,
-        seed=args.seed,
-        device=device,
-        vectors=vectors,
-        progress=bar(recipe, recipe.training.epochs) if first() else None,
-    )
+    with bar(recipe, recipe.training.epochs) if first() else nullcontext() as progress:
+        classifier = fit(recipe, data, seed=args.seed, device=device, vectors=vectors, progress=progress)
     classifier.record["corpus"] = corpus
     return classifier
 
@@ -242,6 +243,7 @@ def main() -> None:
             print(error, file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # on the way out already
         print("\nStopped.", file=sys.stderr)
         sys.exit(130)
     finally:
