@@ -129,6 +129,27 @@ def decode(
     return network.eval(), vocabulary, labels, record
 
 
+def read_note(place: Path, name: Path, file: str, largest: int) -> dict[str, Any] | None:
+    """Reads one of `NOTES`: a JSON object, whose content is for the caller to check.
+
+    Args:
+        place: the directory, resolved.
+        name: what to call it in an error.
+        file: the note.
+        largest: bytes that it may have.
+
+    Returns:
+        What it says; None where there is no such file.
+
+    Raises:
+        UserError: it cannot be read, is larger, or is not a JSON object.
+    """
+    if not os.path.lexists(place / file):
+        return None
+    with opened(place, name, file) as stream:
+        return _read_json(stream, name / file, largest)
+
+
 @contextmanager
 def opened(place: Path, name: Path, file: str) -> Iterator[BinaryIO]:
     """A regular file of a directory, for reading; not one that only points out of it.
@@ -168,10 +189,10 @@ def _show(value: object) -> str:
     return repr(value)[:40] if isinstance(value, (str, int, float, type(None))) else f"a {type(value).__name__}"
 
 
-def _read_json(file: BinaryIO, path: Path) -> dict[str, Any]:
-    data = file.read(_LARGEST_JSON + 1)
-    if len(data) > _LARGEST_JSON:
-        raise _wrong(path, f"larger than {_LARGEST_JSON:,} bytes")
+def _read_json(file: BinaryIO, path: Path, largest: int = _LARGEST_JSON) -> dict[str, Any]:
+    data = file.read(largest + 1)
+    if len(data) > largest:
+        raise _wrong(path, f"larger than {largest:,} bytes")
     return _parse_json(data, path)
 
 
