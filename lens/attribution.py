@@ -259,7 +259,7 @@ def evidence(
     )
 
 
-def faithfulness(classifier: Classifier, text: str, found: Evidence) -> Faithfulness:
+def faithfulness(classifier: Classifier, text: str, found: Evidence, deletion: Evidence | None = None) -> Faithfulness:
     """How well scores say what the network relies on.
 
     Comprehensiveness and sufficiency as DeYoung et al. 2020 (ERASER) define them, on the probability of the target,
@@ -271,6 +271,7 @@ def faithfulness(classifier: Classifier, text: str, found: Evidence) -> Faithful
         classifier: the one that was asked.
         text: the sentence that was asked about.
         found: what `evidence` returned for the two.
+        deletion: what it returned for the same target by deletion, where that is known already.
 
     Returns:
         The three figures, each None where the sentence is too short or the scores are all equal.
@@ -287,14 +288,16 @@ def faithfulness(classifier: Classifier, text: str, found: Evidence) -> Faithful
     best = best_tokens(found.scores)
     without = [[word for i, word in enumerate(words) if i not in some] for some in best]
     alone = [[word for i, word in enumerate(words) if i in some] for some in best]
-    logits = _ask(classifier, [words, *without, *alone, *changed_sentences(words, None)])
+    shorter = changed_sentences(words, None) if deletion is None else []
+    logits = _ask(classifier, [words, *without, *alone, *shorter])
     probability = logits.softmax(1)[:, found.target]
     drop = probability[0] - probability[1:]
     count = len(best)
+    fell = -logits[1 + 2 * count :, found.target].cpu() if deletion is None else deletion.scores
     return Faithfulness(
         comprehensiveness=float(drop[:count].mean()),
         sufficiency=float(drop[count : 2 * count].mean()),
-        agreement=kendall(found.scores, -logits[1 + 2 * count :, found.target].cpu()),
+        agreement=kendall(found.scores, fell),
     )
 
 

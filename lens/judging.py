@@ -243,11 +243,12 @@ def referee(
         UserError: there is no such label, or the classifier reads padding as words.
     """
     other = other or twin(classifier, seed)
+    deletion = evidence(classifier, text, target, "deletion")
+    target = classifier.labels[deletion.target]
     judged = []
     for method in METHODS:
-        found = evidence(classifier, text, target, method)
-        target = classifier.labels[found.target]
-        figures = faithfulness(classifier, text, found)
+        found = deletion if method == "deletion" else evidence(classifier, text, target, method)
+        figures = faithfulness(classifier, text, found, deletion)
         untrained = evidence(other, text, target, method)
         judged.append(
             Judged(
@@ -258,7 +259,7 @@ def referee(
                 kendall(found.scores, untrained.scores),
             )
         )
-    return Referee(classifier.labels, found.target, seed, tuple(best_first(judged)))
+    return Referee(classifier.labels, deletion.target, seed, tuple(best_first(judged)))
 
 
 def best_first(judged: list[Judged]) -> list[Judged]:
