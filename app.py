@@ -26,6 +26,7 @@ from lens.attribution import evidence
 from lens.trace import trace
 from model import Classifier, UserError, load
 from viewer.component import TraceViewer
+from viewer.training import training_tab
 
 BUNDLED = [str(Path(__file__).parent / "model" / "pretrained" / name) for name in ("rnn", "lstm")]
 NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
@@ -216,17 +217,21 @@ def build(page: Page) -> gr.Blocks:
     first = EXAMPLES[0]["text"]
     with gr.Blocks(title="Unrolled", analytics_enabled=False, fill_width=True) as blocks:
         gr.Markdown(INTRO)
-        gr.Textbox(
-            first,
-            label="Sentence",
-            info="Results follow your typing. The first 256 tokens are read.",
-            lines=2,
-            max_lines=6,
-            elem_id="sentence",
-            interactive=True,
-            placeholder="A headline, or any text",
-        )
-        viewer = TraceViewer(page.payload(first), examples=EXAMPLES, elem_id="viewer")
+        with gr.Tabs():
+            with gr.Tab("Read"):
+                gr.Textbox(
+                    first,
+                    label="Sentence",
+                    info="Results follow your typing. The first 256 tokens are read.",
+                    lines=2,
+                    max_lines=6,
+                    elem_id="sentence",
+                    interactive=True,
+                    placeholder="A headline, or any text",
+                )
+                viewer = TraceViewer(page.payload(first), examples=EXAMPLES, elem_id="viewer")
+            with gr.Tab("Training"):
+                training_tab(page.classifiers, page.titles)
         # Posted directly: through the queue an answer takes ten times as long. The viewer asks one question at a time.
         viewer.read(
             page.answer,
