@@ -132,10 +132,10 @@ function axis(values, y, left, right, show) {
 // A bar of the colours with the numbers at its ends.
 function legend(colour, ends, title) {
   const stops = Array.from({ length: 11 }, (_, index) => `rgb(${colour(index / 10).join(' ')})`);
-  return html('div', { class: 'legend' }, html('span', {}, title),
+  return html('div', { class: 'legend' }, html('span', {}, title), html('span', { class: 'scale' },
     html('span', { class: 'number' }, ends[0]),
     html('span', { class: 'ramp', style: { background: `linear-gradient(90deg, ${stops.join(', ')})` } }),
-    html('span', { class: 'number' }, ends[1]));
+    html('span', { class: 'number' }, ends[1])));
 }
 
 // T x H values as a picture of one pixel a cell, rows in the given order of units.

@@ -12,7 +12,7 @@ const EVIDENCE = {
 function panel(name, title, note, ...children) {
   const id = `unrolled-${name}`;
   return html('section', { class: `panel ${name}`, 'data-panel': name, 'aria-labelledby': id },
-    html('h3', { id }, title), html('p', { class: 'note' }, note), ...children);
+    html('h2', { id }, title), html('p', { class: 'note' }, note), ...children);
 }
 function halves(view, draw) {
   return html('div', { class: `halves of-${view.models.length}` }, view.models.map((model, side) =>
@@ -59,7 +59,7 @@ function strip(view, hand) {
     });
     const error = view.completeness(side);
     return html('div', {},
-      html('p', { class: 'tokens' }, words.length ? words.flatMap((word) => [word, ' ']) : nothing()),
+      words.length ? html('p', { class: 'tokens' }, words.flatMap((word) => [word, ' '])) : nothing(),
       model.trace.truncated ? html('p', { class: 'cut' }, `${model.trace.truncated.toLocaleString('en')} more tokens were cut off: the first ${model.trace.tokens.length} are read.`) : null,
       error === null ? null : html('p', { class: `completeness ${error > 0.05 ? 'amber' : 'fine'}` }, `completeness error ${percent(error)}${error > 0.05 ? ': above 5 %, read with care' : ''}`));
   });
@@ -150,7 +150,7 @@ function unitPicker(view, chosen, choose) {
   const most = Math.min(...view.models.map((model) => model.trace.units));
   const options = Array.from({ length: most }, (_, rank) => html('option', { value: rank, selected: chosen.rank === rank },
     `rank ${rank + 1}: ${view.models.map((model) => `${model.title} unit ${model.trace.order[rank]}`).join(', ')}`));
-  return html('label', { class: 'picker' }, 'Pinned unit ', html('select', { on: { change: (event) => choose({ rank: event.target.value === '' ? null : Number(event.target.value) }) } },
+  return html('label', { class: 'picker' }, 'Pinned unit ', html('select', { 'data-act': 'unit', on: { change: (event) => choose({ rank: event.target.value === '' ? null : Number(event.target.value) }) } },
     html('option', { value: '', selected: chosen.rank === null }, 'none'), options));
 }
 
@@ -173,11 +173,10 @@ function heat(view, model, side, matrix, colour, hand, size, chosen, choose, nam
   const values = Array.from({ length: count }, (_, t) => matrix.at(t, order[rank]));
   const low = Math.min(0, ...values) < 0 ? -1 : 0, most = Math.max(1, largest(values));
   const y = (value) => 6 + (most - value) / (most - low * most) * 78;
-  const say = model.weights ? '' : '';
   return html('div', {}, map, picture(size, 92, `unit ${order[rank]} of ${model.title} over the words`,
     axis(low < 0 ? [-most, 0, most] : [0, most], y, scale.left, scale.right, (value) => number(value, 2)),
     line(values.map((value, t) => [scale.middle(t), y(value)]), side),
-    svg('text', { class: 'tick strong', x: scale.right + 4, y: y(values[count - 1]) + 4 }, `u${order[rank]}${say}`),
+    svg('text', { class: 'tick strong', x: scale.right + 4, y: y(values[count - 1]) + 4 }, `u${order[rank]}`),
     cursorLayer(scale, 6, 84, count, hand)));
 }
 
@@ -217,7 +216,7 @@ function survival(view, hand, size, scale, x, right) {
     return [svg('path', { d: `${path([...upper, ...lower])}Z`, class: `band model-${side}` }), line(trace.survival.map((row, t) => [x(t), y(row[1])]), side)];
   });
   const halfLives = kept.map(({ title, trace }) => `${title}: half-life ${trace.half_life === null ? 'without end' : `${number(trace.half_life)} words`}`).join('; ');
-  return html('div', { class: 'survival' }, html('h4', {}, 'Survival in the cell'),
+  return html('div', { class: 'survival' }, html('h3', {}, 'Survival in the cell'),
     html('p', { class: 'note' }, `Of what each word wrote, the share that later forget gates leave at the end: median over units, quartiles as a band. ${halfLives}, from the geometric mean gate (Tallec and Ollivier 2018). The direct path through the cell only.`),
     picture(size, height, 'share of what each word wrote that the end still holds', axis([0, 0.5, 1], y, LEFT, right, (share) => number(share)), drawn, cursorLayer(scale, top, bottom, view.length, hand)));
 }
@@ -254,7 +253,7 @@ function ledger(view, hand, size, chosen, choose) {
       tokenLabels(scale, model.trace.tokens, height), cursorLayer(scale, top, bottom, view.length, hand)));
   });
   const switcher = cells ? html('div', { class: 'tabs', role: 'radiogroup', 'aria-label': 'Which ledger' }, [['state', 'by state'], ['cell', 'by what was written into the cell']].map(([name, text]) =>
-    html('label', { class: 'choice' }, html('input', { type: 'radio', name: 'unrolled-ledger', value: name, checked: (cellView ? 'cell' : 'state') === name, on: { change: () => choose({ ledger: name }) } }), text))) : null;
+    html('label', { class: 'choice' }, html('input', { type: 'radio', 'data-act': `ledger-${name}`, name: 'unrolled-ledger', value: name, checked: (cellView ? 'cell' : 'state') === name, on: { change: () => choose({ ledger: name }) } }), text))) : null;
   const legendLine = html('div', { class: 'legend' }, html('span', { class: 'chip up' }), 'for ', html('span', { class: 'chip down' }), 'against ', html('span', { class: 'chip total' }), `bias and logit, all in logits of ${letter(view.target)} ${view.labels[view.target]}`);
   return panel('ledger', title, note, switcher, legendLine, body);
 }

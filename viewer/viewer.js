@@ -12,7 +12,7 @@ let underWay = 0; // the number of the question that the server is at work on; 0
 const chosen = { tab: 'hidden', rank: null, ledger: 'state', shapeOnly: false }; // how it is drawn
 const cursor = { hovered: null, pinned: null };
 let followers = []; // told of the cursor by every panel
-let playing = null, waiting = null, spoken = null, wantedToken = null;
+let playing = null, linking = null, waiting = null, spoken = null, wantedToken = null, refused = '';
 
 // ---- the cursor
 
@@ -68,12 +68,23 @@ root.addEventListener('keydown', (event) => {
 
 // ---- the link
 
+// The link holds what was asked last, answered or not, so that a page which loads anew asks it again. Browsers make each
+// change of the address slow, on purpose, and take no address without end.
+const LINK_AFTER = 250, LONGEST_LINK = 30000; // milliseconds, characters
 function keepLink() {
-  if (!view) return;
-  const parts = [`text=${encodeURIComponent(view.text)}`];
-  if (view.chosen) parts.push(`class=${encodeURIComponent(view.labels[view.target])}`);
+  clearTimeout(linking);
+  linking = setTimeout(writeLink, LINK_AFTER);
+}
+function writeLink() {
+  clearTimeout(linking);
+  if (root.isConnected) history.replaceState(history.state, '', linkFits() ? linkOf() : location.pathname + location.search);
+}
+const linkFits = () => linkOf().length <= LONGEST_LINK;
+function linkOf() {
+  const parts = [`text=${encodeURIComponent(asked.text.replace(/\p{Surrogate}/gu, '\ufffd'))}`];
+  if (asked.class !== null) parts.push(`class=${encodeURIComponent(asked.class)}`);
   if (cursor.pinned !== null) parts.push(`token=${cursor.pinned + 1}`);
-  history.replaceState(history.state, '', `#${parts.join('&')}`);
+  return `#${parts.join('&')}`;
 }
 function readLink() {
   const found = new URLSearchParams(location.hash.slice(1).replace(/\+/g, '%2B'));
@@ -91,6 +102,7 @@ function ask(text) {
   asked.number += 1;
   asked.text = text;
   root.classList.add('stale');
+  keepLink();
   if (!underWay) post();
 }
 function post() {
@@ -154,18 +166,28 @@ function receive() {
   const payload = JSON.parse(props.value);
   if (payload.number === underWay) { clearTimeout(waiting); underWay = 0; }
   if (payload.number < asked.number) { if (!underWay) post(); return; } // no longer the newest question
-  root.classList.remove('stale');
-  say(payload.error || '');
-  if (payload.error) { root.classList.add('stale'); return; }
+  if (payload.error && asked.class !== drawnClass()) { // a class that a link names and this page does not have
+    refused = payload.error;
+    asked.class = drawnClass();
+    ask(asked.text);
+    return;
+  }
+  say(payload.error || refused);
+  refused = '';
+  root.classList.toggle('stale', Boolean(payload.error));
+  if (payload.error) return;
   const same = view && view.text === payload.text;
   stop();
   view = understand(payload);
   if (!same && cursor.pinned !== null && cursor.pinned >= view.length) cursor.pinned = null;
   cursor.hovered = null;
-  asked.class = view.chosen ? view.labels[view.target] : null;
+  asked.text = payload.text;
+  asked.class = drawnClass();
   draw();
   if (asked.number) keepLink();
 }
+
+const drawnClass = () => (view && view.chosen ? view.labels[view.target] : null);
 
 function choose(change, focus) {
   Object.assign(chosen, change);
@@ -196,7 +218,7 @@ function controls() {
   const select = (act, label, options, value, change) => html('label', { class: 'control' }, `${label} `,
     html('select', { 'data-act': act, on: { change: (event) => change(event.target.value) } }, options.map(([key, text]) => html('option', { value: key, selected: key === value }, text))));
   const button = (act, text, click) => html('button', { type: 'button', 'data-act': act, class: 'act', on: { click } }, text);
-  const again = () => ask(view.text);
+  const again = () => ask(asked.text);
   const classes = [['', 'the right-hand verdict'], ...view.labels.map((label, index) => [label, `${letter(index)} ${label}`])];
   if (view.models.length === 1) classes[0][1] = 'the verdict';
   return html('div', { class: 'controls', 'data-panel': 'controls' },
@@ -212,7 +234,8 @@ function controls() {
 // ---- taking it away
 
 async function copyLink() {
-  keepLink();
+  writeLink();
+  if (!linkFits()) { say('The text is too long for a link.'); return; }
   try {
     await navigator.clipboard.writeText(location.href);
     say('The link is copied.');
@@ -250,7 +273,7 @@ function savePicture() {
   for (const section of part('panels').querySelectorAll('.panel')) {
     const charts = [...section.querySelectorAll('svg.chart')];
     if (!charts.length) continue;
-    y += 30; put(section.querySelector('h3').textContent, { 'font-size': 14, 'font-weight': 600 });
+    y += 30; put(section.querySelector('h2').textContent, { 'font-size': 14, 'font-weight': 600 });
     y += 10;
     const left = part('panels').getBoundingClientRect().left, boxes = charts.map((chart) => chart.getBoundingClientRect());
     const top = Math.min(...boxes.map((box) => box.top));
@@ -292,6 +315,7 @@ if (link) {
 window.addEventListener('hashchange', () => {
   const next = readLink();
   if (!next || !root.isConnected) return;
+  clearTimeout(linking);
   asked.class = next.class; wantedToken = next.token;
   setText(next.text);
 });
