@@ -5,6 +5,7 @@
   python train.py --recipe gru --epochs 2           another recipe, shorter
   python train.py --recipe notebook-rnn-glove --vectors glove.6B.50d.txt
   python train.py --push-to-hub YOUR_NAME           and push each to YOUR_NAME/CORPUS-RECIPE
+  python train.py --measure checkpoints/lstm        ask a trained one the experiments' questions about the test rows
   torchrun --standalone --nproc-per-node 2 train.py in two processes: the same steps, shared out
 
 A corpus is a directory with train.csv and test.csv (class number from 1, then the text in one or more columns; no
@@ -21,16 +22,24 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
-from model import RECIPES, Classifier, UserError, push, save
+from lens.findings import FINDINGS
+from lens.findings import measure as measure_findings
+from lens.notes import to_json
+from lens.unit_measures import measure_units
+from lens.units import UNITS
+from model import RECIPES, Classifier, UserError, load, push, save
+from model.checkpoint import annotate
 from model.classifier import pick_device
 from model.config import Recipe, TrainingConfig
 from model.corpus import (
@@ -71,6 +80,12 @@ def arguments() -> argparse.ArgumentParser:
     )
     add("--push-to-hub", metavar="OWNER", help="push each classifier to OWNER/CORPUS-RECIPE on the Hugging Face Hub")
     add("--private", action="store_true", help="make repositories that are created private")
+    add(
+        "--measure",
+        metavar="DIR",
+        help="no training: write findings.json and units.json, what the page shows of the test rows, beside the "
+        "weights in DIR; --data must be the corpus it was trained on",
+    )
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -167,8 +182,41 @@ def table(rows: Sequence[tuple[str, ...]]) -> str:
     )
 
 
+def measure(args: argparse.Namespace) -> None:
+    """Asks a saved classifier about its test rows, and stores what was found beside its weights."""
+    classifier = load(args.measure, device=args.device)
+    if classifier.source.kind == "hub":
+        raise UserError(f"{args.measure} is not here: --measure takes a directory that holds a classifier.")
+    record = classifier.record
+    directory = Path(args.data) if args.data else download_ag_news()
+    training = record.get("training")
+    test = read_corpus(directory, repaired=not isinstance(training, dict) or training.get("repair") is not False).test
+    digests = record.get("digests")
+    if not isinstance(digests, dict) or digests.get("test") != test.digest():
+        raise UserError(f"{directory} does not hold the test rows of {args.measure}: name its corpus with --data DIR.")
+    torch.set_num_threads(1)  # steps this small only wait for a second thread
+    print(f"Asking {args.measure} about its test rows; this takes minutes.", flush=True)
+    rows = [("written", "test rows", "seconds", "bytes")]
+    notes = {}
+    for name, find in (
+        (FINDINGS, partial(measure_findings, seed=args.seed)),
+        (UNITS, measure_units),
+    ):
+        began = time.perf_counter()
+        found = find(classifier, test.texts, test.classes)
+        notes[name] = to_json(found)
+        seconds = time.perf_counter() - began
+        rows.append((str(Path(args.measure) / name), f"{found['rows']:,}", f"{seconds:.0f}", f"{len(notes[name]):,}"))
+    annotate(classifier, notes)
+    print(table(rows))
+
+
 def run(args: argparse.Namespace) -> None:
     """Trains, saves and pushes what the command line names."""
+    if args.measure is not None:
+        if first():
+            measure(args)
+        return
     recipes = chosen_recipes(args)
     device = start_processes(args.device)
     if args.data is None and first():

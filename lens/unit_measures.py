@@ -51,6 +51,7 @@ def measure_units(classifier: Classifier, texts: Sequence[str], classes: Sequenc
     selectivity = selectivities(ends, rows.classes.cpu(), len(classifier.labels))  # (H, C)
     preferred = selectivity.abs().argmax(1)
     accuracies = accuracies_without(network, rows)
+    taken: dict[int, int] = {}
     whole = {
         "format": FORMAT,
         "rows": len(rows),
@@ -58,7 +59,7 @@ def measure_units(classifier: Classifier, texts: Sequence[str], classes: Sequenc
         "accuracy": float((network.linear(ends.to(rows.lengths.device)).argmax(1) == rows.classes).double().mean()),
         "units": [
             {
-                "windows": windows(peaks[:, unit], steps[:, unit], words, classes),
+                "windows": windows(peaks[:, unit], steps[:, unit], words, classes, taken),
                 "class": int(preferred[unit]),
                 "selectivity": float(selectivity[unit, preferred[unit]]),
                 "saturated": {name: share[unit].tolist() for name, share in found["saturated"].items()},
@@ -121,7 +122,7 @@ def _read(network: RecurrentNetwork, rows: EncodedRows) -> dict[str, Any]:
 
 
 def windows(
-    peaks: Tensor, steps: Tensor, words: Sequence[Sequence[str]], classes: Sequence[int]
+    peaks: Tensor, steps: Tensor, words: Sequence[Sequence[str]], classes: Sequence[int], taken: dict[int, int]
 ) -> list[dict[str, Any]]:
     """The passages in which a unit is most active, of different rows and in different words.
 
@@ -130,6 +131,8 @@ def windows(
         steps: `(N,)`, where that is.
         words: N rows of tokens.
         classes: N.
+        taken: row -> where its window begins, for the units before and this one: a row gives one window and no other,
+            so that no two can be put together to more of it.
 
     Returns:
         At most `WINDOWS`, the strongest first; each at most `WORDS` words long.
@@ -139,7 +142,8 @@ def windows(
         step = int(steps[row])
         start = max(0, min(step - (WORDS - 1 - AFTER), len(words[row]) - WORDS))
         tokens = [plain_text(word[:_LONGEST_WORD]) for word in words[row][start : start + WORDS]]
-        if tokens and all(tokens != other["tokens"] for other in found):
+        if tokens and taken.get(row, start) == start and all(tokens != other["tokens"] for other in found):
+            taken[row] = start
             found.append(
                 {"tokens": tokens, "peak": step - start, "value": float(peaks[row]), "class": int(classes[row])}
             )

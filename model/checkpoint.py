@@ -44,20 +44,52 @@ def save(classifier: Classifier, directory: str | os.PathLike[str]) -> None:
     """
     files = encode(classifier)
     files[CARD] = card.render(classifier, str(directory)).encode()
+    with _writing(directory) as target:
+        files |= kept(files[WEIGHTS], target, classifier.source.directory)
+        _exchange(files, target)
+
+
+@contextmanager
+def _writing(directory: str | os.PathLike[str]) -> Iterator[Path]:
+    """A place where a classifier may be exchanged, whole and by nobody else meanwhile.
+
+    Raises:
+        UserError: it cannot be written there; what stood there is untouched.
+    """
     try:
         target = Path(directory).expanduser().resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone_in(target.parent):
             _recover(target)
             require_replaceable(target)
-            files |= kept(files[WEIGHTS], target, classifier.source.directory)
-            _exchange(files, target)
+            yield target
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: no such name
         reason = getattr(error, "strerror", None) or error
         raise UserError(
             f"{directory} cannot be written ({reason}): make room or name another directory; what stood there is "
             "untouched."
         ) from error
+
+
+def annotate(classifier: Classifier, notes: dict[str, bytes]) -> None:
+    """Puts notes beside the weights they are about: whenever this is interrupted, all of the old ones or the new.
+
+    Args:
+        classifier: loaded from a directory.
+        notes: contents of `model.files.NOTES`.
+
+    Raises:
+        UserError: it cannot be written there, or other weights lie there by now; what stood there is untouched.
+    """
+    source = classifier.source
+    if source.directory is None:
+        raise ValueError("this classifier has no directory")
+    with _writing(source.directory) as target:
+        stored = decode(target, Path(source.name), torch.device("cpu"))[0].state_dict()
+        if any(not torch.equal(stored[name], weight.cpu()) for name, weight in classifier.network.state_dict().items()):
+            raise UserError(f"The weights in {source.name} changed meanwhile: measure again.")
+        files = {name: (target / name).read_bytes() for name in FILES if (target / name).exists()}
+        _exchange(files | notes, target)
 
 
 def require_replaceable(directory: str | os.PathLike[str]) -> None:
