@@ -101,14 +101,15 @@ function cursorLayer(scale, top, bottom, count, hand, onPick) {
   return [mark, area];
 }
 
+const labelled = (scale) => scale.step >= 9; // narrower columns have no room for words
+const labelHeight = (scale) => (labelled(scale) ? 62 : 6);
 function tokenLabels(scale, tokens, top) {
-  if (scale.step < 9) return [];
+  if (!labelled(scale)) return [];
   return tokens.map((token, t) => {
     const text = token.text.length > 11 ? `${token.text.slice(0, 10)}…` : token.text;
     return svg('text', { class: token.known ? 'token-label' : 'token-label unknown', transform: `translate(${scale.middle(t) + 3} ${top + 6}) rotate(-55)`, 'text-anchor': 'end' }, text);
   });
 }
-const LABELS = 62; // height of the slanted words
 
 function path(points) {
   let text = '', pen = 'M';

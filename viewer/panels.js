@@ -138,7 +138,7 @@ function states(view, hand, size, chosen, choose) {
     if (!view.length) return nothing();
     const most = limit === null ? largest(matrix.values) || 1 : limit;
     const colour = gate ? view.colours.gate : (value) => view.colours.signed(value / most);
-    return heat(view, model, side, matrix, colour, hand, size, chosen, choose, name);
+    return heat(view, model, side, matrix, colour, gate ? [0, 1] : [-most, most], hand, size, chosen, choose, name);
   });
   const ends = gate ? ['0', '1'] : limit === null ? ['least', 'most'] : [number(-limit), signed(limit)];
   const ramp = legend(gate ? view.colours.gate : (share) => view.colours.signed(2 * share - 1), ends, STATE_NOTES[name][0]);
@@ -147,14 +147,14 @@ function states(view, hand, size, chosen, choose) {
 }
 
 function unitPicker(view, chosen, choose) {
-  const most = Math.min(...view.models.map((model) => model.trace.units));
+  const most = Math.max(...view.models.map((model) => model.trace.units));
   const options = Array.from({ length: most }, (_, rank) => html('option', { value: rank, selected: chosen.rank === rank },
-    `rank ${rank + 1}: ${view.models.map((model) => `${model.title} unit ${model.trace.order[rank]}`).join(', ')}`));
+    `rank ${rank + 1}: ${view.models.filter((model) => rank < model.trace.units).map((model) => `${model.title} unit ${model.trace.order[rank]}`).join(', ')}`));
   return html('label', { class: 'picker' }, 'Pinned unit ', html('select', { 'data-act': 'unit', on: { change: (event) => choose({ rank: event.target.value === '' ? null : Number(event.target.value) }) } },
     html('option', { value: '', selected: chosen.rank === null }, 'none'), options));
 }
 
-function heat(view, model, side, matrix, colour, hand, size, chosen, choose, name) {
+function heat(view, model, side, matrix, colour, [low, most], hand, size, chosen, choose, name) {
   const count = view.length, order = model.trace.order, row = Math.max(4, Math.min(8, Math.floor(280 / order.length)));
   const scale = columns(size, count), height = row * order.length, rank = chosen.rank;
   const pick = (event) => {
@@ -162,7 +162,7 @@ function heat(view, model, side, matrix, colour, hand, size, chosen, choose, nam
     const at = Math.floor((event.clientY - box.top) / box.height * order.length);
     choose({ rank: chosen.rank === at ? null : Math.max(0, Math.min(order.length - 1, at)) });
   };
-  const map = picture(size, height + LABELS, `${STATE_NOTES[name][0]} of ${model.title}: ${order.length} units by ${count} words`,
+  const map = picture(size, height + labelHeight(scale), `${STATE_NOTES[name][0]} of ${model.title}: ${order.length} units by ${count} words`,
     svg('image', { href: heatImage(matrix, order, colour), x: scale.left, y: 0, width: scale.step * count, height, preserveAspectRatio: 'none', class: 'heat' }),
     [0, order.length - 1].map((at) => svg('text', { class: 'tick', x: scale.left - 5, y: row * (at + 0.5) + 4, 'text-anchor': 'end' }, `u${order[at]}`)),
     rank !== null && rank < order.length ? [
@@ -171,10 +171,9 @@ function heat(view, model, side, matrix, colour, hand, size, chosen, choose, nam
     tokenLabels(scale, model.trace.tokens, height), cursorLayer(scale, 0, height, count, hand, pick));
   if (rank === null || rank >= order.length) return html('div', {}, map);
   const values = Array.from({ length: count }, (_, t) => matrix.at(t, order[rank]));
-  const low = Math.min(0, ...values) < 0 ? -1 : 0, most = Math.max(1, largest(values));
-  const y = (value) => 6 + (most - value) / (most - low * most) * 78;
+  const y = (value) => 6 + (most - value) / (most - low) * 78;
   return html('div', {}, map, picture(size, 92, `unit ${order[rank]} of ${model.title} over the words`,
-    axis(low < 0 ? [-most, 0, most] : [0, most], y, scale.left, scale.right, (value) => number(value, 2)),
+    axis(low < 0 ? [low, 0, most] : [low, most], y, scale.left, scale.right, (value) => number(value, 2)),
     line(values.map((value, t) => [scale.middle(t), y(value)]), side),
     svg('text', { class: 'tick strong', x: scale.right + 4, y: y(values[count - 1]) + 4 }, `u${order[rank]}`),
     cursorLayer(scale, 6, 84, count, hand)));
@@ -244,7 +243,7 @@ function ledger(view, hand, size, chosen, choose) {
     const bar = (from, to, x, width, kind) => svg('rect', { class: `step ${kind}`, x, width: Math.max(1, width), y: Math.min(y(from), y(to)), height: Math.max(1, Math.abs(y(from) - y(to))) });
     const gap = scale.step > 4 ? 1 : 0;
     const says = cellView && !model.trace.cell_contribution ? `${model.cellName} has no cell: its ledger of states.` : null;
-    return html('div', {}, says ? html('p', { class: 'note' }, says) : null, picture(size, height + LABELS, `waterfall from the bias ${number(walk.bias)} to the logit ${number(walk.logit)} of ${view.labels[view.target]}, ${model.title}`,
+    return html('div', {}, says ? html('p', { class: 'note' }, says) : null, picture(size, height + labelHeight(scale), `waterfall from the bias ${number(walk.bias)} to the logit ${number(walk.logit)} of ${view.labels[view.target]}, ${model.title}`,
       axis([low, 0, high].filter((value, index, all) => all.indexOf(value) === index && (value === 0 || Math.abs(y(value) - y(0)) > 12)), y, LEFT, scale.right, (value) => number(value, 2)),
       bar(0, walk.bias, LEFT - 3, 3, 'total'),
       walk.steps.map(([from, to], t) => bar(from, to, scale.x(t) + gap, scale.step - 2 * gap, to >= from ? 'up' : 'down')),
@@ -254,7 +253,7 @@ function ledger(view, hand, size, chosen, choose) {
   });
   const switcher = cells ? html('div', { class: 'tabs', role: 'radiogroup', 'aria-label': 'Which ledger' }, [['state', 'by state'], ['cell', 'by what was written into the cell']].map(([name, text]) =>
     html('label', { class: 'choice' }, html('input', { type: 'radio', 'data-act': `ledger-${name}`, name: 'unrolled-ledger', value: name, checked: (cellView ? 'cell' : 'state') === name, on: { change: () => choose({ ledger: name }) } }), text))) : null;
-  const legendLine = html('div', { class: 'legend' }, html('span', { class: 'chip up' }), 'for ', html('span', { class: 'chip down' }), 'against ', html('span', { class: 'chip total' }), `bias and logit, all in logits of ${letter(view.target)} ${view.labels[view.target]}`);
+  const legendLine = html('div', { class: 'legend' }, [['up', 'for'], ['down', 'against'], ['total', 'bias and logit']].map(([kind, text]) => html('span', { class: 'scale' }, html('span', { class: `chip ${kind}` }), text)), `in logits of ${letter(view.target)} ${view.labels[view.target]}`);
   return panel('ledger', title, note, switcher, legendLine, body);
 }
 

@@ -319,5 +319,8 @@ window.addEventListener('hashchange', () => {
   asked.class = next.class; wantedToken = next.token;
   setText(next.text);
 });
-new ResizeObserver(() => { if (view && Math.abs(Math.max(280, part('panels').clientWidth) - size) > 4) draw(); }).observe(part('panels'));
+new ResizeObserver(() => {
+  const width = part('panels').clientWidth; // 0 on a tab that is not shown
+  if (view && width && Math.abs(Math.max(280, width) - size) > 4) draw();
+}).observe(part('panels'));
 new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ['class'] }); // the theme

@@ -10,8 +10,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import App
 from playwright.sync_api import Page, expect
+from tiny import tiny
 
 from app import EXAMPLES
+from model import save
 
 SENTENCE = "Oil prices rise to a record as stocks fall"
 CURSOR = "rect.cursor[visibility='visible']"
@@ -139,6 +141,17 @@ def test_clicking_a_unit_pins_it_and_draws_its_line_in_both(visit):
     expect(page.locator(".states path.line")).to_have_count(2)
     page.locator(".picker select").select_option("")
     expect(page.locator(".states .pinned-unit")).to_have_count(0)
+
+
+def test_a_pinned_unit_has_the_same_axis_in_both_networks(visit):
+    page = visit()
+    for rank in (0, 5, 20):
+        page.select_option("[data-act=unit]", str(rank))
+        axes = [
+            page.locator(f".states .side-{side} svg.chart").nth(1).locator("g .tick").all_text_contents()
+            for side in (0, 1)
+        ]
+        assert axes == [["−1", "0", "1"]] * 2
 
 
 def test_every_unit_can_be_reached(visit):
@@ -402,6 +415,42 @@ def test_a_control_that_redraws_the_page_keeps_the_focus(visit):
     page.keyboard.press("ArrowRight")
     expect(page.locator("[data-act=ledger-cell]")).to_be_focused()
     expect(page.locator("[data-act=ledger-cell]")).to_be_checked()
+
+
+def test_another_tab_and_back_leaves_the_sentence_where_it_was(visit):
+    page = visit()
+    read(page, SENTENCE)
+    width = page.locator(".lifeline svg.chart").first.get_attribute("width")
+    page.get_by_role("tab", name="Training").click()
+    expect(page.locator(".unrolled")).to_be_hidden()
+    page.get_by_role("tab", name="Read").click()
+    expect(page.locator(".unrolled")).to_be_visible()
+    assert words(page)[0] == "oil"
+    assert page.input_value("#sentence textarea") == SENTENCE
+    assert page.locator(".lifeline svg.chart").first.get_attribute("width") == width
+    page.fill("#sentence textarea", "striker scores")
+    expect(page.locator(".strip .side-0 .token").first).to_have_text("striker")
+
+
+def test_one_classifier_of_another_cell_and_many_classes_is_drawn_alone(chromium, tmp_path, picture):
+    save(tiny("gru", labels=[f"Topic <b>{i}</b>" for i in range(12)]), tmp_path / "topics")
+    running = App(tmp_path / "log", "--models", str(tmp_path / "topics"))
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    try:
+        page = context.new_page()
+        page.goto(running.url)
+        page.wait_for_selector(".unrolled .panel")
+        read(page, "the stocks fell")
+        assert page.locator(".verdicts .who").all_inner_texts() == ["GRU"]
+        assert page.locator(".verdicts .bar").count() == 8
+        assert page.locator(".unrolled b").count() == 0
+        tabs = page.locator("[data-tab]").evaluate_all("all => all.map((each) => each.dataset.tab)")
+        assert tabs == ["hidden", "candidate", "reset", "update"]
+        expect(page.locator(".survival")).to_be_visible()
+        picture(page)
+    finally:
+        context.close()
+        running.stop()
 
 
 def test_the_link_can_be_copied(visit):
