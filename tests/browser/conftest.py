@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import re
 import shutil
 import socket
@@ -31,9 +33,12 @@ FLAGS = [
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nothing uses, below those that the system gives to outgoing connections."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class App:
@@ -124,12 +129,18 @@ def visit(chromium: Browser, app: App) -> Iterator[Callable[..., Page]]:
     assert not wrong
 
 
+def all_in_sight(page: Page) -> None:
+    """Draws the panels that are scrolled out of sight, too."""
+    page.add_style_tag(content=".unrolled .panel { content-visibility: visible !important; }")
+
+
 @pytest.fixture
 def picture(request: pytest.FixtureRequest) -> Callable[[Page], None]:
     """Keeps a screenshot of the page as an artefact of the run."""
 
     def keep(page: Page) -> None:
         ARTEFACTS.mkdir(exist_ok=True)
+        all_in_sight(page)
         name = re.sub(r"[^\w-]+", "-", request.node.name).strip("-")
         page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
 
