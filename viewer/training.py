@@ -100,16 +100,18 @@ def curve(record: dict[str, Any]) -> list[dict[str, Any]]:
     """
     recorded = record.get("curves")
     points = [point for point in recorded if isinstance(point, dict)] if isinstance(recorded, list) else []
-    rows = []
+    rows: list[dict[str, Any]] = []
+    last = 0
     for point in points[:: max(1, -(-len(points) // _MOST_POINTS))]:
         epoch = point.get("epoch")
-        if not _is_number(epoch) or epoch != int(epoch):
+        if not isinstance(epoch, int) or isinstance(epoch, bool) or not last < epoch < 1e6:
             continue
+        last = epoch
         for name in CURVES:
             for measure, most in (("loss", 1e6), ("accuracy", 1.0)):
                 value = point.get(f"{name}_{measure}")
                 if _is_number(value) and 0 <= value <= most:
-                    rows.append({"epoch": int(epoch), "curve": name, "measure": measure, "value": float(value)})
+                    rows.append({"epoch": epoch, "curve": name, "measure": measure, "value": float(value)})
     return rows
 
 
@@ -148,7 +150,7 @@ def _facts(classifier: Classifier) -> dict[str, str]:
         "Rows per second": _show(record.get("rows_per_second")),
         "Device": _show(record.get("device")),
         "Processes": _show(record.get("processes")),
-        "Versions": ", ".join(f"{_show(name)} {_show(number)}" for name, number in versions.items()) or _show(None),
+        "Versions": _show(", ".join(f"{name} {_show(number)}" for name, number in versions.items())),
     }
 
 
