@@ -32,7 +32,7 @@ _MOST_CHARACTERS = 200  # of a text from a record
 
 _WHY = {
     "notebook-rnn": "Padding is read as words there and here; the mean over all outputs thins the words out and keeps "
-    "them. The notebook’s longer epoch explains nearly all of the difference.",
+    "them. The notebook’s longer epoch explains most of the difference.",
     "notebook-lstm": "Padding is read as words there and here: the verdict is read after it, so the cell must carry "
     "what it read through words that say nothing. It stays at chance for a tenth to a third of the epoch; for how "
     "long is luck, as the runs show. The longer epoch explains a part of the difference only.",
