@@ -212,6 +212,16 @@ class Page:
             return {"number": number, "text": plain(text) if isinstance(text, str) else "", "error": plain(str(error))}
 
 
+def examples_for(classifiers: Sequence[Classifier]) -> list[dict[str, str]]:
+    """The examples; what they claim is said only of the two that ship, and of others only the sentences are shown."""
+    if [classifier.source.kind for classifier in classifiers] == ["bundled"] * 2 and titles(classifiers) == [
+        "RNN",
+        "LSTM",
+    ]:
+        return EXAMPLES
+    return [{"title": example["text"], "text": example["text"], "look": ""} for example in EXAMPLES]
+
+
 def build(page: Page) -> gr.Blocks:
     """The page, with the first example's result already in it."""
     first = EXAMPLES[0]["text"]
@@ -229,7 +239,7 @@ def build(page: Page) -> gr.Blocks:
                     interactive=True,
                     placeholder="A headline, or any text",
                 )
-                viewer = TraceViewer(page.payload(first), examples=EXAMPLES, elem_id="viewer")
+                viewer = TraceViewer(page.payload(first), examples=examples_for(page.classifiers), elem_id="viewer")
             with gr.Tab("Training"):
                 training_tab(page.classifiers, page.titles)
         # Posted directly: through the queue an answer takes ten times as long. The viewer asks one question at a time.
@@ -291,6 +301,13 @@ def check_port(host: str, port: int) -> None:
             raise UserError(f"Port {port} of {host} cannot be used ({reason}): choose another with --port.") from error
 
 
+def reach_directly(host: str) -> None:
+    """Keeps a proxy that the environment names out of the way to `host`: Gradio calls on its own page as it starts."""
+    kept = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, [kept, host, "127.0.0.1", "localhost"]))
+
+
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -309,6 +326,7 @@ def main() -> None:
     args = arguments().parse_args()
     try:
         check_port(args.host, args.port)
+        reach_directly(args.host)
         # A sentence is many small steps: a second thread costs more in waiting than it computes.
         torch.set_num_threads(1)
         page = Page(load_classifiers(named_models(args.models)))
@@ -323,6 +341,7 @@ def main() -> None:
             ssr_mode=False,
             theme=THEME,
             css=CSS,
+            _frontend=False,  # Gradio would else look whether it can see itself, and give up where the machine is busy
         )
     except UserError as error:
         if args.debug:

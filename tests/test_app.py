@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.request import proxy_bypass_environment
 
 import gradio as gr
 import httpx
@@ -19,7 +20,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from tiny import tiny
 
-from app import BUNDLED, EXAMPLES, Page, build, load_classifiers, named_models
+from app import BUNDLED, EXAMPLES, Page, build, examples_for, load_classifiers, named_models, reach_directly
 from model import Classifier, UserError, load, save
 from model.network import RecurrentNetwork
 
@@ -154,6 +155,24 @@ def test_a_port_in_use_is_said_in_one_sentence():
         taken.listen()
         port = taken.getsockname()[1]
         assert f"Port {port}" in refused(run("--port", str(port)))
+
+
+def test_a_proxy_does_not_stand_between_the_page_and_itself(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    monkeypatch.setenv("no_proxy", "")
+    reach_directly("127.0.0.2")
+    for host in ("127.0.0.2", "127.0.0.1", "localhost", "example.org"):
+        assert proxy_bypass_environment(host)
+    assert not proxy_bypass_environment("example.com")
+
+
+def test_what_the_examples_claim_is_said_of_the_classifiers_that_ship_alone(page, tmp_path):
+    assert examples_for(page.classifiers) == EXAMPLES
+    for shown in (page.classifiers[:1], page.classifiers[::-1], [tiny("rnn"), tiny("lstm")]):
+        found = examples_for(shown)
+        assert [example["text"] for example in found] == [example["text"] for example in EXAMPLES]
+        assert not any(example["look"] for example in found)
 
 
 def test_predict_answers_for_each_classifier(client):

@@ -42,7 +42,9 @@ function verdicts(view, hand) {
   });
   const note = 'Probabilities after the last word (softmax of the logits). They are the network’s confidence, which is no promise of being right.';
   const mark = differ ? html('p', { class: 'disagree', role: 'note' }, '≠ The two disagree.') : null;
-  return panel('verdicts', 'Verdict', note, mark, body);
+  const left = view.labels.length - view.shown.length;
+  const rest = left ? html('p', { class: 'about' }, `${view.shown.length} of ${view.labels.length} classes are drawn: those that came closest after any word.`) : null;
+  return panel('verdicts', 'Verdict', note, mark, body, rest);
 }
 
 // ---- 2 token strip

@@ -298,7 +298,7 @@ function savePicture() {
   part('examples').append(html('button', { type: 'button', class: 'example', 'data-example': index, on: { click: () => {
     asked.class = null; cursor.pinned = null;
     setText(example.other && textbox().value === example.text ? example.other : example.text);
-  } } }, html('strong', {}, `${index + 1} ${example.title}`), html('span', {}, example.look)));
+  } } }, html('strong', {}, `${index + 1} ${example.title}`), example.look ? html('span', {}, example.look) : null));
 });
 
 // ---- start

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import App
+from conftest import App, all_in_sight
 from playwright.sync_api import Page, expect
 from tiny import tiny
 
@@ -443,6 +443,8 @@ def test_one_classifier_of_another_cell_and_many_classes_is_drawn_alone(chromium
         read(page, "the stocks fell")
         assert page.locator(".verdicts .who").all_inner_texts() == ["GRU"]
         assert page.locator(".verdicts .bar").count() == 8
+        expect(page.locator(".verdicts")).to_contain_text("8 of 12 classes")
+        assert page.locator(".example span").count() == 0
         assert page.locator(".unrolled b").count() == 0
         tabs = page.locator("[data-tab]").evaluate_all("all => all.map((each) => each.dataset.tab)")
         assert tabs == ["hidden", "candidate", "reset", "update"]
@@ -489,6 +491,7 @@ def test_axe_finds_nothing_serious_in_what_we_draw(visit, picture, theme, state)
     expect(page.locator(".completeness")).to_have_count(2)
     page.click(f"[data-tab={state}]")
     page.locator(".strip .side-1 [data-t='3']").click()
+    all_in_sight(page)
     found = Axe().run(page, context=".unrolled").response["violations"]
     serious = [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")]
     assert not serious
