@@ -292,7 +292,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     if not good:
-        print(f"\nBelow the bounds: {LEAST_RATIO:.0f} times as fast, {LEAST_SHARE:.0%}.", file=sys.stderr)
+        print(
+            f"\nNot everywhere {LEAST_RATIO:.0f} times as fast, with {LEAST_SHARE:.0%} of the epoch in the network.",
+            file=sys.stderr,
+        )
     return 0 if good else 1
 
 
