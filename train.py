@@ -39,7 +39,7 @@ from lens.notes import to_json
 from lens.unit_measures import measure_units
 from lens.units import UNITS
 from model import RECIPES, Classifier, UserError, load, push, save
-from model.checkpoint import annotate
+from model.checkpoint import annotate, require_replaceable
 from model.classifier import pick_device
 from model.config import Recipe, TrainingConfig
 from model.corpus import (
@@ -52,7 +52,7 @@ from model.corpus import (
     read_corpus,
 )
 from model.text import find_vectors, read_vectors
-from model.training import Progress, fit
+from model.training import Progress, fit, speed_up
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -218,6 +218,9 @@ def run(args: argparse.Namespace) -> None:
             measure(args)
         return
     recipes = chosen_recipes(args)
+    for recipe in recipes:  # known before the training, not after it
+        require_replaceable(Path(args.out) / recipe.name)
+    speed_up()
     device = start_processes(args.device)
     if args.data is None and first():
         download_ag_news()

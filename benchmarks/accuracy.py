@@ -15,6 +15,7 @@ import argparse
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -56,12 +57,8 @@ def our_rows(recipe: Recipe, corpus: Corpus, seeds: list[int], limit: int | None
 
 def fasttext_row(corpus: Corpus, seed: int, limit: int | None) -> list[str]:
     """Trains fastText with bigrams on the rows that our recipes train on."""
-    try:
-        import fasttext
-    except ImportError:
-        raise UserError(
-            "fastText is not installed: pip install fasttext-wheel, or leave it out with --without-fasttext."
-        ) from None
+    import fasttext
+
     order = torch.randperm(len(corpus.train), generator=torch.Generator().manual_seed(seed))[:limit].tolist()
     held_out = round(len(order) * RECIPES["lstm"].training.validation_share)
     rows = corpus.train.select(order[held_out:])
@@ -127,6 +124,10 @@ def main(arguments: list[str] | None = None) -> int:
         unknown = [name for name in args.recipes if name not in RECIPES]
         if unknown:
             raise UserError(f"There is no recipe {unknown[0]!r}; there is {', '.join(RECIPES)}.")
+        if not args.without_fasttext and find_spec("fasttext") is None:  # known before half an hour of training
+            raise UserError(
+                "fastText is not installed: pip install fasttext-wheel, or leave it out with --without-fasttext."
+            )
         repaired = read_corpus(args.data)
         ours = [name for name in args.recipes if name not in NAMES]
         rows = [our_rows(RECIPES[name], repaired, args.seeds, args.limit) for name in ours]

@@ -273,10 +273,14 @@ def test_what_is_stopped_at_once_ends_without_a_traceback(monkeypatch, capsys) -
 # ------------------------------------------------------------------------------------------------------------ processes
 
 
-def in_two_processes(*arguments: object) -> subprocess.CompletedProcess[str]:
+def torchrun(*arguments: object) -> list[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return [*launcher, *command(*arguments)[1:]]
+
+
+def in_two_processes(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*launcher, *command(*arguments)[1:]],
+        torchrun(*arguments),
         cwd=ROOT,
         env=ENVIRONMENT,
         capture_output=True,
@@ -310,6 +314,39 @@ def test_two_processes_take_the_steps_of_one(data: Path, tmp_path: Path, recipe:
     # Rank 0 alone prints.
     assert two.stdout.count("test accuracy") == 1
     assert len(re.findall(rf"{recipe} 1/3: 100%", two.stderr)) == len(re.findall(rf"{recipe} 1/3: 100%", one.stderr))
+
+
+def test_ctrl_c_in_two_processes_keeps_the_best_epoch(data: Path, tmp_path: Path) -> None:
+    options = ["--data", data, "--out", tmp_path, "--recipe", "rnn", "--batch-size", 4, "--epochs", 5000]
+    running = subprocess.Popen(
+        torchrun(*options),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for(running, r"rnn 4/5000")
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does; torchrun sends it to both once more
+        output, errors = running.communicate(timeout=TIMEOUT)
+    finally:
+        running.kill()
+    record = load(tmp_path / "rnn").record
+    assert (record["interrupted"], record["processes"]) == (True, 2)
+    assert record["best_epoch"] >= 1
+    assert f"Stopped: rnn is as it was after epoch {record['best_epoch']}, its best so far." in output, errors
+
+
+def test_a_place_that_holds_something_else_is_named_before_the_training(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "lstm").mkdir()
+    (tmp_path / "lstm" / "thesis.txt").write_text("precious")
+    done = run("--data", data, "--out", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("thesis.txt") == 1
+    assert "rnn" not in done.stderr  # no bar of the first recipe: nothing was trained
+    assert (tmp_path / "lstm" / "thesis.txt").read_text() == "precious"
 
 
 def test_of_two_processes_one_names_the_mistake(data: Path, tmp_path: Path) -> None:
