@@ -12,24 +12,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 import torch
 
-from lens.attribution import evidence
-from lens.trace import trace
 from model import Classifier, UserError, load
-from viewer.component import TraceViewer
+from viewer.component import Experiments, TraceViewer, Units
+from viewer.page import EXPERIMENTS, Page, titles
 from viewer.training import training_tab
 
 BUNDLED = [str(Path(__file__).parent / "model" / "pretrained" / name) for name in ("rnn", "lstm")]
-NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 
 # Each teaches one claim about the classifiers that ship; tests hold the claims against the weights.
 EXAMPLES = [
@@ -78,139 +74,6 @@ THEME = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospac
 # Gradio makes the whole page a scrolling box that never scrolls, in which nothing can stay in sight.
 CSS = ".gradio-container { overflow: clip !important; }"
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def plain(text: str) -> str:
-    """`text` without lone surrogates, which no JSON encoder takes."""
-    return _SURROGATE.sub("\ufffd", text)
-
-
-def titles(classifiers: Sequence[Classifier]) -> list[str]:
-    """A short name for each: its cell, and its source's own name where both have the same cell."""
-    cells = [NAMES[classifier.network.config.cell] for classifier in classifiers]
-    if len(set(cells)) == len(cells):
-        return cells
-    own = [Path(classifier.source.name).name for classifier in classifiers]
-    if len(set(own)) < len(own):
-        own = ["left", "right"]
-    return [f"{cell} {name}" for cell, name in zip(cells, own, strict=True)]
-
-
-def describe(classifier: Classifier) -> dict[str, Any]:
-    """Where a classifier came from, how good it is on its test rows, and how large it is."""
-    source = classifier.source
-    where = {
-        "bundled": "ships with Unrolled",
-        "directory": f"directory {source.name}",
-        "hub": f"{source.name} on the Hub, commit {(source.commit or '')[:7]}",
-        "trained": "trained here",
-    }[source.kind]
-    test = classifier.record.get("test")
-    accuracy = "not recorded"
-    if test:
-        low, high = test["interval"]
-        accuracy = f"{test['accuracy']:.1%} ({low:.1%} to {high:.1%})".replace("%", " %")
-    return {"source": plain(where), "accuracy": accuracy, "parameters": classifier.parameters}
-
-
-class Page:
-    """The classifiers of a page, and what is asked of them. Keeps nothing between requests."""
-
-    def __init__(self, classifiers: Sequence[Classifier]) -> None:
-        self.classifiers = list(classifiers)
-        self.labels = list(self.classifiers[0].labels)
-        self.titles = titles(self.classifiers)
-        self.about = [
-            {"title": title, "cellName": f"The {NAMES[classifier.network.config.cell]}", **describe(classifier)}
-            for title, classifier in zip(self.titles, self.classifiers, strict=True)
-        ]
-
-    def predict(self, text: str) -> list[dict[str, Any]]:
-        """What each classifier makes of a text.
-
-        Args:
-            text: any; its first 256 tokens are read.
-
-        Returns:
-            For each classifier `name`, `label` and `probabilities` (label -> share).
-        """
-        answers = []
-        for title, classifier in zip(self.titles, self.classifiers, strict=True):
-            shares = classifier.predict([text])[0]
-            answers.append(
-                {
-                    "name": title,
-                    "label": plain(self.labels[int(shares.argmax())]),
-                    "probabilities": {plain(label): float(p) for label, p in zip(self.labels, shares, strict=True)},
-                }
-            )
-        return answers
-
-    def trace(self, text: str, target: str | None = None) -> list[dict[str, Any]]:
-        """Everything that a text does to each classifier, as `Trace.to_payload` describes it.
-
-        Args:
-            text: any; its first 256 tokens are read.
-            target: the label that gradients and evidence are for; None means the right-hand verdict.
-
-        Returns:
-            For each classifier `title`, `source`, `accuracy`, `parameters` and `trace`.
-
-        Raises:
-            gr.Error: there is no such label.
-        """
-        try:
-            return self.payload(text, target)["models"]
-        except UserError as error:
-            raise gr.Error(plain(str(error)), print_exception=False) from error
-
-    def payload(
-        self,
-        text: str,
-        target: str | None = None,
-        method: str = "ledger",
-        baseline: str = "zero",
-        number: int = 0,
-    ) -> dict[str, Any]:
-        """What the viewer draws; see `TraceViewer`."""
-        # The right-hand verdict is the class that both panels are about, so it is asked for first.
-        right = trace(self.classifiers[-1], text, target)
-        label = self.labels[right.target]
-        traces = [trace(classifier, text, label) for classifier in self.classifiers[:-1]] + [right]
-        found = None
-        if method != "ledger":
-            asked = (evidence(classifier, text, label, method, baseline) for classifier in self.classifiers)
-            found = [answer.to_payload() for answer in asked]
-        return {
-            "number": number,
-            "text": plain(text),
-            "labels": [plain(label) for label in self.labels],
-            "target": right.target,
-            "chosen": target is not None,
-            "method": method,
-            "baseline": baseline,
-            "evidence": found,
-            "models": [{**about, "trace": t.to_payload()} for about, t in zip(self.about, traces, strict=True)],
-            "error": None,
-        }
-
-    def answer(self, event: gr.EventData) -> dict[str, Any]:
-        """Answers the viewer's question; what a person did wrong comes back as a sentence in `error`."""
-        asked = event._data if isinstance(event._data, dict) else {}
-        number = asked.get("number")
-        number = number if isinstance(number, int) else 0
-        text = asked.get("text")
-        target, method, baseline = asked.get("target"), asked.get("method", "ledger"), asked.get("baseline", "zero")
-        try:
-            if not (isinstance(text, str) and isinstance(method, str) and isinstance(baseline, str)):
-                raise UserError("A question needs a text, a method and a baseline.")
-            if target is not None and not isinstance(target, str):
-                raise UserError("A class is named by its label.")
-            return self.payload(text, target, method, baseline, number)
-        except UserError as error:
-            return {"number": number, "text": plain(text) if isinstance(text, str) else "", "error": plain(str(error))}
-
 
 def examples_for(classifiers: Sequence[Classifier]) -> list[dict[str, str]]:
     """The examples; what they claim is said only of the two that ship, and of others only the sentences are shown."""
@@ -227,33 +90,55 @@ def build(page: Page) -> gr.Blocks:
     first = EXAMPLES[0]["text"]
     with gr.Blocks(title="Unrolled", analytics_enabled=False, fill_width=True) as blocks:
         gr.Markdown(INTRO)
+        with gr.Row():  # above the tabs, which all ask about it
+            gr.Textbox(
+                first,
+                label="Sentence",
+                info="Results follow your typing. The first 256 tokens are read.",
+                lines=2,
+                max_lines=6,
+                scale=2,
+                min_width=300,
+                elem_id="sentence",
+                interactive=True,
+                placeholder="A headline, or any text",
+            )
+            gr.Textbox(
+                label="Second sentence",
+                info="Optional: compared with the first, word by word; two headlines for “Two halves”.",
+                lines=2,
+                max_lines=6,
+                min_width=240,
+                elem_id="other",
+                interactive=True,
+                placeholder="Another text, or nothing",
+            )
         with gr.Tabs():
             with gr.Tab("Read"):
-                gr.Textbox(
-                    first,
-                    label="Sentence",
-                    info="Results follow your typing. The first 256 tokens are read.",
-                    lines=2,
-                    max_lines=6,
-                    elem_id="sentence",
-                    interactive=True,
-                    placeholder="A headline, or any text",
-                )
                 viewer = TraceViewer(page.payload(first), examples=examples_for(page.classifiers), elem_id="viewer")
+            with gr.Tab("Experiments"):
+                experiments = Experiments(elem_id="experiments")
+            with gr.Tab("Units"):
+                units = Units(elem_id="units")
             with gr.Tab("Training"):
                 training_tab(page.classifiers, page.titles)
-        # Posted directly: through the queue an answer takes ten times as long. The viewer asks one question at a time.
-        viewer.read(
-            page.answer,
-            None,
-            viewer,
-            queue=False,
-            show_progress="hidden",
-            trigger_mode="multiple",
-            api_visibility="private",
-        )
-        gr.api(page.predict, api_name="predict", queue=False)
-        gr.api(page.trace, api_name="trace", queue=False)
+        for component, answer in (
+            (viewer, page.answer),
+            (experiments, page.answer_experiment),
+            (units, page.answer_units),
+        ):
+            # Posted directly: through the queue an answer takes ten times as long. Each asks one question at a time.
+            component.read(
+                answer,
+                None,
+                component,
+                queue=False,
+                show_progress="hidden",
+                trigger_mode="multiple",
+                api_visibility="private",
+            )
+        for name in ("predict", "trace", *EXPERIMENTS):
+            gr.api(getattr(page, name), api_name=name, queue=False)
     return blocks
 
 

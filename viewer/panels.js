@@ -19,6 +19,8 @@ function halves(view, draw) {
     html('div', { class: `half side-${side}`, 'data-side': side },
       html('div', { class: `who model-${side}` }, model.title), draw(model, side))));
 }
+// A change of a probability, in percentage points.
+const byPoints = (change) => `${change > 0 ? '+' : change < 0 ? '−' : '±'}${Math.abs(100 * change).toFixed(1)}`;
 const nothing = () => html('p', { class: 'nothing' }, 'There is nothing to read: the verdict is the bias alone.');
 
 // ---- 1 verdicts
@@ -32,12 +34,14 @@ function verdicts(view, hand) {
     const settled = trace.settled === null ? 'nothing was read'
       : ['settled at ', html('bdi', { class: 'word' }, trace.tokens[trace.settled].text), ` (${trace.settled + 1} of ${trace.tokens.length})`];
     return html('div', { class: 'verdict' },
+      model.before ? html('p', { class: 'without' }, `Without unit ${model.silenced}. With all units: `, badge(model.before.predicted), ` ${view.labels[model.before.predicted]} ${percent(model.before.final[model.before.predicted])}.`) : null,
       html('p', { class: 'answer' }, badge(trace.predicted), ' ', html('strong', {}, view.labels[trace.predicted]), ` ${percent(last[trace.predicted])}`,
         html('span', { class: 'settled' }, settled)),
       html('div', { class: 'bars' }, view.shown.map((index) => html('div', { class: 'bar', title: `${view.labels[index]}: ${percent(last[index])}` },
         badge(index), html('span', { class: 'name' }, view.labels[index]),
         html('span', { class: 'track' }, html('span', { class: 'value', style: { width: `${100 * last[index]}%`, background: classColour(index) } })),
-        html('span', { class: 'number' }, percent(last[index]))))),
+        html('span', { class: 'number' }, percent(last[index]),
+          model.before ? html('span', { class: 'moved' }, ` ${byPoints(last[index] - model.before.final[index])}`) : null)))),
       html('p', { class: 'about' }, `${model.source} · test accuracy ${model.accuracy} · ${model.parameters.toLocaleString('en')} parameters`));
   });
   const note = 'Probabilities after the last word (softmax of the logits). They are the network’s confidence, which is no promise of being right.';
@@ -95,11 +99,13 @@ function running(view, hand, size) {
     return html('div', { class: index === view.target ? 'multiple target' : 'multiple' }, html('div', { class: 'multiple-title' }, badge(index), ' ', view.labels[index]),
       picture(width, height, `${view.labels[index]} after each word: ${label}`,
         axis([0, 0.5, 1], y, scale.left, scale.left + scale.step * count, (p) => `${100 * p}`),
+        view.models.map(({ before }, side) => (before ? line(before.probabilities.map((row, t) => [x(t), y(row[index])]), side, { 'data-line': 'with all units', 'stroke-opacity': 0.35 }) : null)),
         view.models.map(({ trace }, side) => line(trace.probabilities.map((row, t) => [x(t), y(row[index])]), side)),
         view.models.map(({ trace }, side) => (count === 1 ? svg('circle', { class: `dot model-${side}`, cx: x(0), cy: y(trace.probabilities[0][index]), r: 3 }) : null)),
         marks, cursorLayer(scale, top, bottom, count, hand)));
   }));
-  return panel('running', 'Running verdict', note, key(view, 'probability in %, word by word'), grid);
+  const pale = view.models.some((model) => model.before) ? '; pale: with all units' : '';
+  return panel('running', 'Running verdict', note, key(view, `probability in %, word by word${pale}`), grid);
 }
 function key(view, text) {
   return html('div', { class: 'legend' }, view.models.map((model, side) => html('span', { class: 'key' }, svg('svg', { width: 26, height: 10, 'aria-hidden': 'true' },
@@ -119,7 +125,7 @@ const STATE_NOTES = {
   update: ['update gate', 'Share of the old state that is kept: 0 nothing, 1 all.'],
 };
 
-function states(view, hand, size, chosen, choose) {
+function states(view, hand, size, chosen, choose, units) {
   const names = ['hidden', 'cell', 'input', 'forget', 'candidate', 'output', 'reset', 'update']
     .filter((name) => view.models.some((model) => model.states[name]));
   const name = names.includes(chosen.tab) ? chosen.tab : 'hidden';
@@ -140,38 +146,64 @@ function states(view, hand, size, chosen, choose) {
     if (!view.length) return nothing();
     const most = limit === null ? largest(matrix.values) || 1 : limit;
     const colour = gate ? view.colours.gate : (value) => view.colours.signed(value / most);
-    return heat(view, model, side, matrix, colour, gate ? [0, 1] : [-most, most], hand, size, chosen, choose, name);
+    return heat(view, model, side, matrix, colour, gate ? [0, 1] : [-most, most], hand, size, units, name);
   });
   const ends = gate ? ['0', '1'] : limit === null ? ['least', 'most'] : [number(-limit), signed(limit)];
   const ramp = legend(gate ? view.colours.gate : (share) => view.colours.signed(2 * share - 1), ends, STATE_NOTES[name][0]);
   const note = `${STATE_NOTES[name][1]} Units from top to bottom by |W[${letter(view.target)},u] · h_T[u]|, their say in the verdict; a unit’s number in one network has nothing to do with the same number in the other. Click a row to pin its unit.`;
-  return panel('states', 'Inside, unit by unit', note, tabs, view.length ? unitPicker(view, chosen, choose) : null, ramp, body);
+  return panel('states', 'Inside, unit by unit', note, tabs, view.length ? unitPicker(view, units) : null, ramp, body, unitPages(view, units));
 }
 
-function unitPicker(view, chosen, choose) {
+// `units` holds which unit of each network is pinned (`pinned`, null for none) and what can be done with it.
+function unitPicker(view, units) {
   const most = Math.max(...view.models.map((model) => model.trace.units));
-  const options = Array.from({ length: most }, (_, rank) => html('option', { value: rank, selected: chosen.rank === rank },
-    `rank ${rank + 1}: ${view.models.filter((model) => rank < model.trace.units).map((model) => `${model.title} unit ${model.trace.order[rank]}`).join(', ')}`));
-  return html('label', { class: 'picker' }, 'Pinned unit ', html('select', { 'data-act': 'unit', on: { change: (event) => choose({ rank: event.target.value === '' ? null : Number(event.target.value) }) } },
-    html('option', { value: '', selected: chosen.rank === null }, 'none'), options));
+  const named = (each) => view.models.map((model, side) => [model.title, each(model, side)]).filter(([, unit]) => unit !== null && unit !== undefined).map(([title, unit]) => `${title} unit ${unit}`).join(', ');
+  const rank = Array.from({ length: most }, (_, at) => at).find((at) => units.pinned.length && view.models.every((model, side) => (at < model.trace.units ? model.trace.order[at] : null) === units.pinned[side]));
+  const apart = units.pinned.length > 0 && rank === undefined; // another sentence ranks them differently
+  return html('label', { class: 'picker' }, 'Pinned unit ', html('select', { 'data-act': 'unit', on: { change: (event) => units.pin(event.target.value === '' ? null : Number(event.target.value)) } },
+    html('option', { value: '', selected: !units.pinned.length }, 'none'),
+    apart ? html('option', { value: 'apart', selected: true, disabled: true }, named((model, side) => units.pinned[side])) : null,
+    Array.from({ length: most }, (_, at) => html('option', { value: at, selected: at === rank }, `rank ${at + 1}: ${named((model) => model.trace.order[at])}`))));
 }
 
-function heat(view, model, side, matrix, colour, [low, most], hand, size, chosen, choose, name) {
+// The page of each pinned unit, and the switch that silences it.
+function unitPages(view, units) {
+  if (!units.pinned.length || !view.length) return null;
+  return html('div', { class: 'unit-pages' }, html('h3', {}, 'The pinned units'), html('p', { class: 'note' }, `${UNIT_NOTE} Silencing holds h_u at 0 at every step, for the next step too: the others go on with what is left, and a network trained without the unit would do otherwise.`),
+    halves(view, (model, side) => {
+      const unit = units.pinned[side], silent = model.silenced === unit;
+      if (unit === null || unit === undefined) return html('p', { class: 'nothing' }, 'No unit of this rank.');
+      return html('div', {}, html('p', { class: 'unit-head' }, html('strong', {}, `u${unit}`), ' ',
+        html('button', { type: 'button', class: 'act', 'data-act': `silence-${side}`, 'aria-pressed': String(silent), on: { click: () => units.silence(side, silent ? null : unit) } }, silent ? 'Let it speak again' : 'Silence it')),
+      silent && model.before ? html('p', { class: 'changed' }, whatChanged(view, model)) : null,
+      model.unit && model.unit.unit === unit ? unitPage(view.labels, model.unit) : html('p', { class: 'nothing' }, 'Its page is on its way.'));
+    }));
+}
+function whatChanged(view, model) {
+  const { before, trace } = model, now = view.final(model), was = before.predicted;
+  let place = 0, most = 0, of = was;
+  trace.probabilities.forEach((row, t) => row.forEach((p, index) => { const by = p - before.probabilities[t][index]; if (Math.abs(by) > Math.abs(most)) { most = by; place = t; of = index; } }));
+  const verdict = was === trace.predicted ? `The verdict stays ${view.labels[was]}` : `The verdict changes from ${view.labels[was]} to ${view.labels[trace.predicted]}`;
+  return `${verdict}; ${view.labels[was]} goes from ${percent(before.final[was])} to ${percent(now[was])}. The largest change at any word: ${byPoints(most)} points of ${view.labels[of]} after “${trace.tokens[place].text}” (${place + 1}).`;
+}
+
+function heat(view, model, side, matrix, colour, [low, most], hand, size, units, name) {
   const count = view.length, order = model.trace.order, row = Math.max(4, Math.min(8, Math.floor(280 / order.length)));
-  const scale = columns(size, count), height = row * order.length, rank = chosen.rank;
+  const unit = units.pinned.length ? units.pinned[side] : null, at = order.indexOf(unit), rank = at < 0 ? null : at;
+  const scale = columns(size, count), height = row * order.length;
   const pick = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
-    const at = Math.floor((event.clientY - box.top) / box.height * order.length);
-    choose({ rank: chosen.rank === at ? null : Math.max(0, Math.min(order.length - 1, at)) });
+    const hit = Math.max(0, Math.min(order.length - 1, Math.floor((event.clientY - box.top) / box.height * order.length)));
+    units.pin(hit === rank ? null : hit, side);
   };
   const map = picture(size, height + labelHeight(scale), `${STATE_NOTES[name][0]} of ${model.title}: ${order.length} units by ${count} words`,
     svg('image', { href: heatImage(matrix, order, colour), x: scale.left, y: 0, width: scale.step * count, height, preserveAspectRatio: 'none', class: 'heat' }),
     [0, order.length - 1].map((at) => svg('text', { class: 'tick', x: scale.left - 5, y: row * (at + 0.5) + 4, 'text-anchor': 'end' }, `u${order[at]}`)),
-    rank !== null && rank < order.length ? [
+    rank !== null ? [
       svg('rect', { class: 'pinned-unit', x: scale.left, y: rank * row, width: scale.step * count, height: row }),
       svg('text', { class: 'tick strong', x: scale.right + 4, y: row * (rank + 0.5) + 4 }, `u${order[rank]}`)] : null,
     tokenLabels(scale, model.trace.tokens, height), cursorLayer(scale, 0, height, count, hand, pick));
-  if (rank === null || rank >= order.length) return html('div', {}, map);
+  if (rank === null) return html('div', {}, map);
   const values = Array.from({ length: count }, (_, t) => matrix.at(t, order[rank]));
   const y = (value) => 6 + (most - value) / (most - low) * 78;
   return html('div', {}, map, picture(size, 92, `unit ${order[rank]} of ${model.title} over the words`,

@@ -4,12 +4,13 @@
 const root = element.querySelector('.unrolled');
 const part = (name) => root.querySelector(`[data-part="${name}"]`);
 const textbox = () => document.querySelector('#sentence textarea, #sentence input');
+const otherbox = () => document.querySelector('#other textarea, #other input');
 
 let view = null; // what is drawn
 let size = 0; // the width it was drawn for
-const asked = { number: 0, text: '', class: null, method: 'ledger', baseline: 'zero' }; // the newest question
+const asked = { number: 0, text: '', other: '', class: null, method: 'ledger', baseline: 'zero', units: [], silenced: [] }; // the newest question
 let underWay = 0; // the number of the question that the server is at work on; 0 for none
-const chosen = { tab: 'hidden', rank: null, ledger: 'state', shapeOnly: false }; // how it is drawn
+const chosen = { tab: 'hidden', ledger: 'state', shapeOnly: false }; // how it is drawn
 const cursor = { hovered: null, pinned: null };
 let followers = []; // told of the cursor by every panel
 let playing = null, linking = null, waiting = null, spoken = null, wantedToken = null, refused = '';
@@ -83,14 +84,23 @@ const linkFits = () => linkOf().length <= LONGEST_LINK;
 function linkOf() {
   const parts = [`text=${encodeURIComponent(asked.text.replace(/\p{Surrogate}/gu, '\ufffd'))}`];
   if (asked.class !== null) parts.push(`class=${encodeURIComponent(asked.class)}`);
+  if (asked.other) parts.push(`other=${encodeURIComponent(asked.other.replace(/\p{Surrogate}/gu, '\ufffd'))}`);
   if (cursor.pinned !== null) parts.push(`token=${cursor.pinned + 1}`);
+  if (asked.units.length) parts.push(`units=${asked.units.map((unit) => (unit === null ? '' : unit)).join('.')}`);
+  if (asked.silenced.some((unit) => unit !== null)) parts.push(`silenced=${asked.silenced.map((unit) => (unit === null ? '' : unit)).join('.')}`);
   return `#${parts.join('&')}`;
 }
 function readLink() {
   const found = new URLSearchParams(location.hash.slice(1).replace(/\+/g, '%2B'));
   if (!found.has('text')) return null;
   const token = Number(found.get('token'));
-  return { text: found.get('text'), class: found.get('class'), token: Number.isInteger(token) && token > 0 ? token - 1 : null };
+  const units = (name) => (found.get(name) ? found.get(name).split('.').map((unit) => (/^\d{1,4}$/.test(unit) ? Number(unit) : null)) : []);
+  return { text: found.get('text'), other: found.get('other') || '', class: found.get('class'), token: Number.isInteger(token) && token > 0 ? token - 1 : null, units: units('units'), silenced: units('silenced') };
+}
+function follow(link) {
+  Object.assign(asked, { class: link.class, units: link.units, silenced: link.silenced });
+  wantedToken = link.token;
+  setText(link.text, link.other);
 }
 
 // ---- asking
@@ -107,23 +117,29 @@ function ask(text) {
 }
 function post() {
   underWay = asked.number;
-  const { number, text, method, baseline } = asked;
+  const { number, text, other, method, baseline, units, silenced } = asked;
   clearTimeout(waiting);
   waiting = setTimeout(() => {
     say(`No answer yet: the server is busy or out of reach.${view ? ' What is shown belongs to the sentence before.' : ''}`);
     if (asked.number > underWay) post(); else underWay = 0;
   }, PATIENCE);
-  trigger('read', { number, text, target: asked.class, method, baseline });
+  trigger('read', { number, text, other, target: asked.class, method, baseline, units, silenced });
 }
-// The text box is part of the page, not of the viewer: it may come a little later.
-function setText(text) {
-  const box = textbox();
-  if (!box) { if (root.isConnected) setTimeout(() => setText(text), 20); return; }
+// The text boxes are part of the page, not of the viewer: they may come a little later.
+function setText(text, other = '') {
+  const box = textbox(), second = otherbox();
+  if (!box || !second) { if (root.isConnected) setTimeout(() => setText(text, other), 20); return; }
+  if (second.value !== other) { second.value = asked.other = other; second.dispatchEvent(new Event('input', { bubbles: true })); }
   box.value = text;
   box.dispatchEvent(new Event('input', { bubbles: true }));
 }
 const onInput = (event) => {
   if (!root.isConnected) { document.removeEventListener('input', onInput); return; }
+  if (event.target === otherbox()) {
+    asked.other = event.target.value;
+    ask(asked.text);
+    return;
+  }
   if (event.target !== textbox()) return;
   const text = event.target.value;
   part('examples').querySelectorAll('.example').forEach((button, index) => {
@@ -166,9 +182,9 @@ function receive() {
   const payload = JSON.parse(props.value);
   if (payload.number === underWay) { clearTimeout(waiting); underWay = 0; }
   if (payload.number < asked.number) { if (!underWay) post(); return; } // no longer the newest question
-  if (payload.error && asked.class !== drawnClass()) { // a class that a link names and this page does not have
-    refused = payload.error;
-    asked.class = drawnClass();
+  if (payload.error && (asked.class !== drawnClass() || asked.units.length || asked.silenced.length)) {
+    refused = payload.error; // a class or unit that a link names and this page does not have
+    Object.assign(asked, { class: drawnClass(), units: [], silenced: [] });
     ask(asked.text);
     return;
   }
@@ -187,6 +203,19 @@ function receive() {
   if (asked.number) keepLink();
 }
 
+const units = {
+  get pinned() { return asked.units; },
+  pin: (rank) => {
+    asked.units = rank === null ? [] : view.models.map(({ trace }) => (rank < trace.units ? trace.order[rank] : null));
+    if (rank === null) asked.silenced = [];
+    draw();
+    ask(asked.text);
+  },
+  silence: (side, unit) => {
+    asked.silenced = view.models.map((_, at) => (at === side ? unit : asked.silenced[at] === undefined ? null : asked.silenced[at]));
+    ask(asked.text);
+  },
+};
 const drawnClass = () => (view && view.chosen ? view.labels[view.target] : null);
 
 function choose(change, focus) {
@@ -206,8 +235,8 @@ function draw() {
   view.shapeOnly = chosen.shapeOnly;
   followers = [];
   root.classList.toggle('narrow', narrow);
-  panels.replaceChildren(verdicts(view, hand), controls(), strip(view, hand), running(view, hand, whole), states(view, hand, half, chosen, choose),
-    lifeline(view, hand, whole), ledger(view, hand, half, chosen, choose), inspector(view, hand));
+  panels.replaceChildren(...[verdicts(view, hand), controls(), strip(view, hand), comparison(view, hand, half, save), running(view, hand, whole), states(view, hand, half, chosen, choose, units),
+    trajectory(view, hand, half), lifeline(view, hand, whole), ledger(view, hand, half, chosen, choose), inspector(view, hand)].filter(Boolean));
   followers.forEach((follower) => follower(here()));
   showPlaying();
   const again = within.act ? `[data-act="${within.act}"]` : within.tab ? `[data-tab="${within.tab}"]` : null;
@@ -225,6 +254,7 @@ function controls() {
     select('class', 'Class', classes, view.chosen ? view.labels[view.target] : '', (value) => { asked.class = value || null; again(); }),
     html('span', { class: 'about-class' }, badge(view.target), ` gradients, ledger and evidence are for ${view.labels[view.target]}`),
     select('method', 'Evidence', Object.entries(EVIDENCE).map(([name, [text]]) => [name, text]), view.method, (value) => { asked.method = value; again(); }),
+    view.models.some((model) => model.silenced !== null) ? html('span', { class: 'shape-only' }, 'a unit is silenced: evidence is the ledger') : null,
     view.method === 'integrated gradients' ? select('baseline', 'from', [['zero', 'zero vectors'], ['unknown', '<unk>'], ['mean', 'the mean word']], view.baseline, (value) => { asked.baseline = value; again(); }) : null,
     html('label', { class: 'control' }, html('input', { type: 'checkbox', 'data-act': 'shape', checked: chosen.shapeOnly, on: { change: (event) => choose({ shapeOnly: event.target.checked }) } }), ' shape only'),
     chosen.shapeOnly ? html('span', { class: 'shape-only' }, 'each network on its own scale: compare shapes, not sizes') : null,
@@ -256,8 +286,8 @@ function saveTrace() {
     const plain = (name) => (states[name] ? Array.from({ length: states[name].rows }, (_, t) => Array.from(states[name].row(t), (value) => Number(value.toPrecision(4)))) : null);
     return { ...model, trace: { ...trace, hidden: plain('hidden'), cell: plain('cell'), gates: Object.fromEntries(Object.keys(trace.gates).map((name) => [name, plain(name)])) } };
   });
-  const { text, labels, target, method, baseline, evidence } = view;
-  save('unrolled-trace.json', 'application/json', JSON.stringify({ text, labels, target, method, baseline, evidence, models }, null, 1));
+  const { text, other, labels, target, method, baseline, evidence, comparison } = view;
+  save('unrolled-trace.json', 'application/json', JSON.stringify({ text, other, labels, target, method, baseline, evidence, comparison, models }, null, 1));
 }
 // All charts below one another in one SVG, each under its panel's title, with the styles that it has on the page.
 function savePicture() {
@@ -296,7 +326,8 @@ function savePicture() {
 
 (props.examples || []).forEach((example, index) => {
   part('examples').append(html('button', { type: 'button', class: 'example', 'data-example': index, on: { click: () => {
-    asked.class = null; cursor.pinned = null;
+    Object.assign(asked, { class: null, units: [], silenced: [] });
+    cursor.pinned = null;
     setText(example.other && textbox().value === example.text ? example.other : example.text);
   } } }, html('strong', {}, `${index + 1} ${example.title}`), example.look ? html('span', {}, example.look) : null));
 });
@@ -306,9 +337,7 @@ function savePicture() {
 watch('value', receive);
 const link = readLink();
 if (link) {
-  asked.class = link.class;
-  wantedToken = link.token;
-  setText(link.text);
+  follow(link);
 } else {
   receive();
 }
@@ -316,8 +345,7 @@ window.addEventListener('hashchange', () => {
   const next = readLink();
   if (!next || !root.isConnected) return;
   clearTimeout(linking);
-  asked.class = next.class; wantedToken = next.token;
-  setText(next.text);
+  follow(next);
 });
 new ResizeObserver(() => {
   const width = part('panels').clientWidth; // 0 on a tab that is not shown

@@ -58,7 +58,7 @@ def test_the_panels_stand_in_their_order_with_the_rnn_left_and_the_lstm_right(vi
     page = visit()
     panels = page.locator("[data-panel]").evaluate_all("all => all.map((each) => each.dataset.panel)")
     assert [name for name in panels if name != "controls"] == [
-        "verdicts", "strip", "running", "states", "lifeline", "ledger", "inspector",
+        "verdicts", "strip", "running", "states", "trajectory", "lifeline", "ledger", "inspector",
     ]  # fmt: skip
     left, right = (page.locator(f".verdicts .side-{side}").bounding_box() for side in (0, 1))
     assert left["x"] + left["width"] <= right["x"]
@@ -75,7 +75,7 @@ def test_typing_is_followed_by_the_answer_of_both(visit):
     assert page.locator(".verdict .answer").count() == 2
 
 
-@pytest.mark.parametrize("panel", ["running", "states", "lifeline", "ledger"])
+@pytest.mark.parametrize("panel", ["running", "states", "trajectory", "lifeline", "ledger"])
 def test_pointing_at_a_panel_moves_the_cursor_in_all_of_them(visit, panel):
     page = visit()
     area = page.locator(f".{panel} .area").first
@@ -276,7 +276,7 @@ def test_an_empty_sentence_is_the_bias_and_says_that_there_is_nothing_to_read(vi
     page = visit()
     page.fill("#sentence textarea", "  ")
     expect(page.locator(".verdicts .settled").first).to_have_text("nothing was read")
-    for panel in ("strip", "running", "states", "lifeline", "ledger", "inspector"):
+    for panel in ("strip", "running", "states", "trajectory", "lifeline", "ledger", "inspector"):
         expect(page.locator(f".{panel}")).to_contain_text("nothing to read")
     picture(page)
 
