@@ -1,0 +1,30 @@
+# docker build -t unrolled . && docker run -p 7860:7860 unrolled
+FROM python:3.12-slim-bookworm
+
+RUN useradd --uid 1000 --create-home reader
+WORKDIR /app
+
+# torch comes from PyTorch's index of CPU builds, without the gigabytes of CUDA; all else from where pip looks anyway.
+COPY requirements.txt constraints.txt ./
+RUN pip install --no-cache-dir --no-deps --constraint constraints.txt \
+        --index-url https://download.pytorch.org/whl/cpu torch \
+    && pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
+
+COPY app.py LICENSE ./
+COPY model/ model/
+COPY lens/ lens/
+COPY viewer/ viewer/
+
+# By number, so that a host which forbids root can tell that this is not root.
+USER 1000
+ENV GRADIO_SERVER_NAME=0.0.0.0 \
+    GRADIO_SERVER_PORT=7860
+EXPOSE 7860
+
+# The page itself, past a proxy that the environment may name.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
+    CMD ["python", "-c", "import os, urllib.request as u; u.build_opener(u.ProxyHandler({})).open(f\"http://127.0.0.1:{os.environ['GRADIO_SERVER_PORT']}/\", timeout=8)"]
+
+# The first process of a container ignores SIGTERM; Python takes SIGINT as Ctrl-C and ends at once.
+STOPSIGNAL SIGINT
+CMD ["python", "app.py"]
