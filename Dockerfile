@@ -14,6 +14,7 @@ COPY app.py LICENSE ./
 COPY model/ model/
 COPY lens/ lens/
 COPY viewer/ viewer/
+COPY benchmarks/notebook.json benchmarks/
 
 # By number, so that a host which forbids root can tell that this is not root.
 USER 1000

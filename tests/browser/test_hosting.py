@@ -190,7 +190,11 @@ def replicas(tmp_path: Path) -> Iterator[SimpleNamespace]:
     one, other = processes
     inside = from_readme(
         "map $cookie_replica",
-        **{"127.0.0.1:7860": f"127.0.0.1:{one}", "127.0.0.1:7861": f"127.0.0.1:{other}", "listen 80;": f"listen {port};"},
+        **{
+            "127.0.0.1:7860": f"127.0.0.1:{one}",
+            "127.0.0.1:7861": f"127.0.0.1:{other}",
+            "listen 80;": f"listen {port};",
+        },
     )
     proxy = Nginx(tmp_path / "nginx", port, inside)
     yield SimpleNamespace(url=f"http://127.0.0.1:{port}/", processes=processes, proxy=proxy)
