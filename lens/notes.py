@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lens.trace import plain_text
+from model.checkpoint import require_unchanged
 from model.classifier import Classifier
 from model.config import UserError
 from model.files import read_note
@@ -13,6 +15,8 @@ from model.files import read_note
 Form = Any
 """What a value must be: `float` (any number), `int`, `str`; `[form]` a list, `[form, n]` one of n; a dict with these
 very keys; `(form, None)` the form or null."""
+
+_LARGEST_INTEGER = 2**53  # beyond it a browser rounds, and an encoder or a tensor gives up
 
 
 def load_note(classifier: Classifier, file: str, form: Form, version: int, largest: int) -> dict[str, Any] | None:
@@ -29,7 +33,8 @@ def load_note(classifier: Classifier, file: str, form: Form, version: int, large
         What it says; None where there is none.
 
     Raises:
-        UserError: it is damaged, of another format, or about another classifier.
+        UserError: it is damaged, of another format, or about another classifier, such as one that was trained into the
+            same directory meanwhile.
     """
     source = classifier.source
     if source.directory is None:
@@ -43,6 +48,8 @@ def load_note(classifier: Classifier, file: str, form: Form, version: int, large
     wrong = mismatch(value, form)
     if wrong is not None:
         raise UserError(f"{name / file}: {wrong}; {_way_out(name)}")
+    if source.kind == "directory":  # one on the Hub is a commit, which never changes
+        require_unchanged(classifier, source.directory)
     return value
 
 
@@ -65,6 +72,10 @@ def mismatch(value: Any, form: Form, where: str = "it") -> str | None:
         found = (mismatch(item, form[0], where) for item in value)
     else:
         good = type(value) is form or (form is float and type(value) is int)
+        if isinstance(value, int):
+            good = good and abs(value) <= _LARGEST_INTEGER
+        if isinstance(value, str):
+            good = good and plain_text(value) == value  # JSON can hold what UTF-8 cannot
         return None if good else f"{where} is not {'text' if form is str else 'a number'}"
     return next((wrong for wrong in found if wrong is not None), None)
 

@@ -85,11 +85,21 @@ def annotate(classifier: Classifier, notes: dict[str, bytes]) -> None:
     if source.directory is None:
         raise ValueError("this classifier has no directory")
     with _writing(source.directory) as target:
-        stored = decode(target, Path(source.name), torch.device("cpu"))[0].state_dict()
-        if any(not torch.equal(stored[name], weight.cpu()) for name, weight in classifier.network.state_dict().items()):
-            raise UserError(f"The weights in {source.name} changed meanwhile: measure again.")
+        require_unchanged(classifier, target)
         files = {name: (target / name).read_bytes() for name in FILES if (target / name).exists()}
         _exchange(files | notes, target)
+
+
+def require_unchanged(classifier: Classifier, directory: Path) -> None:
+    """Makes sure that a directory still holds the weights that were loaded from it.
+
+    Raises:
+        UserError: it holds others, or none.
+    """
+    stored = decode(directory, Path(classifier.source.name), torch.device("cpu"))[0].state_dict()
+    weights = classifier.network.state_dict()
+    if stored.keys() != weights.keys() or any(not torch.equal(stored[name], weights[name].cpu()) for name in weights):
+        raise UserError(f"The weights in {classifier.source.name} changed meanwhile: load them again.")
 
 
 def require_replaceable(directory: str | os.PathLike[str]) -> None:
@@ -203,8 +213,10 @@ def _alone_in(directory: Path) -> Iterator[None]:
 
 def is_here(directory: Path) -> bool:
     """Whether there is such a directory, be it in the middle of an exchange."""
-    _, new, old = _beside(directory.resolve())
-    return any(path.is_dir() for path in (directory, new, old))
+    with suppress(OSError, ValueError, RuntimeError):  # no file can have such a name, or links go in a circle
+        _, new, old = _beside(directory.resolve())
+        return any(path.is_dir() for path in (directory, new, old))
+    return False
 
 
 def load(directory: str | os.PathLike[str], device: torch.device, source: Source | None = None) -> Classifier:
@@ -240,8 +252,10 @@ def load(directory: str | os.PathLike[str], device: torch.device, source: Source
                 # Exchanged meanwhile: what was read may be of two classifiers.
         else:
             raise UserError(f"{directory} changes all the time: try again when that is over.")
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: no such name
         raise UserError(f"{directory} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+    except MemoryError as error:
+        raise UserError(f"{directory} takes more memory than there is: name a smaller classifier.") from error
     if source is None:
         kind = "bundled" if place.is_relative_to(BUNDLED) else "directory"
         source = Source(kind, str(directory), directory=place)

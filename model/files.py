@@ -36,6 +36,7 @@ FILES = (*NEEDED, CARD, *NOTES)
 _LARGEST_JSON = 16 * 2**20  # bytes; a record takes kilobytes
 _LARGEST_HEADER = 2**16  # bytes; seven tensors take less than one kilobyte
 _LARGEST_WORDS = 512 * 2**20  # bytes; the words of the largest vocabulary that NetworkConfig admits
+_LARGEST_WEIGHTS = 4 * 2**30  # bytes; two billion numbers, where GloVe's largest set of vectors has 660 million
 _STORED = {"F16": 2, "F32": 4}  # bytes a number
 
 
@@ -86,7 +87,10 @@ def _to_safetensors(network: RecurrentNetwork) -> bytes:
         half = whole.half()
         # Training ends on numbers that half precision holds; any others keep all their bits.
         tensors[name] = (half if torch.equal(half.float(), whole) else whole).contiguous()
-    return safetensors.torch.save(tensors, {"format": "pt"})
+    data = safetensors.torch.save(tensors, {"format": "pt"})
+    if len(data) > _LARGEST_WEIGHTS:
+        raise UserError(f"The weights take more than {_LARGEST_WEIGHTS:,} bytes: train with a smaller vocabulary.")
+    return data
 
 
 # ---------------------------------------------------------------------------------------------------- read
@@ -190,10 +194,15 @@ def _show(value: object) -> str:
 
 
 def _read_json(file: BinaryIO, path: Path, largest: int = _LARGEST_JSON) -> dict[str, Any]:
-    data = file.read(largest + 1)
-    if len(data) > largest:
+    return _parse_json(_read_all(file, path, largest), path)
+
+
+def _read_all(file: BinaryIO, path: Path, largest: int) -> bytes:
+    # Asking for as much as a file may have would take that memory for the smallest one.
+    size = os.fstat(file.fileno()).st_size
+    if size > largest:
         raise _wrong(path, f"larger than {largest:,} bytes")
-    return _parse_json(data, path)
+    return file.read(size)
 
 
 def _parse_json(data: bytes, path: Path) -> dict[str, Any]:
@@ -269,6 +278,8 @@ def _read_weights(file: BinaryIO, shapes: dict[str, list[int]], path: Path) -> d
         expected += math.prod(shape) * _STORED[entry["dtype"]]
     if size != expected:
         raise _wrong(path, f"{size:,} bytes long where its header says {expected:,}")
+    if size > _LARGEST_WEIGHTS:
+        raise _wrong(path, f"larger than {_LARGEST_WEIGHTS:,} bytes")
     try:
         weights = safetensors.torch.load(start + header + file.read(expected - 8 - length))
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
@@ -281,9 +292,7 @@ def _read_weights(file: BinaryIO, shapes: dict[str, list[int]], path: Path) -> d
 
 
 def _read_words(file: BinaryIO, count: int, path: Path) -> Vocabulary:
-    data = file.read(_LARGEST_WORDS + 1)
-    if len(data) > _LARGEST_WORDS:
-        raise _wrong(path, f"larger than {_LARGEST_WORDS:,} bytes")
+    data = _read_all(file, path, _LARGEST_WORDS)
     # "\n" alone ends a line: a word may hold what str.splitlines takes for an end.
     if (lines := data.count(b"\n")) != count or not data.endswith(b"\n"):
         raise _wrong(path, f"{lines:,} whole lines where {CONFIG} has {count:,} words")
