@@ -31,7 +31,8 @@ def read(page: Page, text: str) -> None:
 
 
 def words(page: Page, side: int = 0) -> list[str]:
-    return page.locator(f".strip .side-{side} .token").all_inner_texts()
+    # Not what is rendered: a panel that is scrolled out of sight renders nothing.
+    return page.locator(f".strip .side-{side} .token").all_text_contents()
 
 
 def linked(page: Page, part: str, there: bool = True) -> None:
@@ -75,7 +76,7 @@ def test_typing_is_followed_by_the_answer_of_both(visit):
     assert page.locator(".verdict .answer").count() == 2
 
 
-@pytest.mark.parametrize("panel", ["running", "states", "trajectory", "lifeline", "ledger"])
+@pytest.mark.parametrize("panel", ["running", "states", "lifeline", "ledger"])
 def test_pointing_at_a_panel_moves_the_cursor_in_all_of_them(visit, panel):
     page = visit()
     area = page.locator(f".{panel} .area").first
@@ -83,7 +84,7 @@ def test_pointing_at_a_panel_moves_the_cursor_in_all_of_them(visit, panel):
     box = area.bounding_box()
     area.hover(position={"x": box["width"] * 2.5 / len(words(page)), "y": box["height"] / 2})
     expect(page.locator(CURSOR)).to_have_count(page.locator("rect.cursor").count())
-    assert page.locator(".token.here").all_inner_texts() == [words(page)[2]] * 2
+    assert page.locator(".token.here").all_text_contents() == [words(page)[2]] * 2
     expect(page.locator(".inspector .word").first).to_have_text(words(page)[2])
     page.mouse.move(2, 2)
     expect(page.locator(CURSOR)).to_have_count(0)
