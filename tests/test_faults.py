@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -172,6 +173,19 @@ def test_a_file_that_was_damaged_in_the_cache_is_taken_out_and_fetched_anew(file
     path = (pull().source.directory / file).resolve()
     path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
     assert f"{NAME}/{file} is not what the Hub announced" in refusal(pull)
+    assert same(pull(), tiny())
+
+
+@pytest.mark.parametrize("file", ["README.md", "model.safetensors"])
+def test_a_huge_file_in_the_cache_is_refused_without_being_taken_into_memory(file: str, pushed: Hub) -> None:
+    os.truncate((pull().source.directory / file).resolve(), 2**30)  # takes no room on the disk
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 512 * 2**20, limits[1]))
+    try:
+        assert "is not what the Hub announced" in refusal(pull)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
     assert same(pull(), tiny())
 
 
