@@ -720,7 +720,7 @@ def test_an_address_that_there_is_not_is_refused_and_gives_no_file_away(method: 
     assert "import gradio" not in answer.text
 
 
-def test_what_visitors_type_is_neither_logged_nor_stored(two_apps: tuple[App, App]) -> None:
+def test_the_text_of_a_request_with_all_its_values_is_neither_logged_nor_stored(two_apps: tuple[App, App]) -> None:
     one, secret = two_apps[1], "Rumpelstilzchen"
     for endpoint in ("predict", "trace", "word_order", "distance", "two_halves", "padding", "two_sentences"):
         for data in ([secret, None], [secret, secret], [[secret], None], [{"a": secret}, None], [secret, [secret]]):
