@@ -248,8 +248,12 @@ def test_the_containers_command_serves_the_page_from_the_files_that_are_copied_a
         return subprocess.run(health, env=environment, stderr=subprocess.DEVNULL).returncode == 0
 
     assert not healthy()
+
+    def hear_signals() -> None:  # a shell that runs the tests in the background lets its children ignore Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     with open(image.parent / "log", "wb") as log:
-        running = subprocess.Popen(command, cwd=image, env=environment, stdout=log, stderr=log)
+        running = subprocess.Popen(command, cwd=image, env=environment, stdout=log, stderr=log, preexec_fn=hear_signals)
     try:
         deadline = time.monotonic() + 120
         while not healthy():
@@ -258,7 +262,11 @@ def test_the_containers_command_serves_the_page_from_the_files_that_are_copied_a
             time.sleep(0.2)
     finally:
         running.send_signal(signal.Signals[instruction("STOPSIGNAL")])
-        running.wait(60)
+        try:
+            running.wait(60)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            raise
     assert not healthy()
     assert not list(image.rglob("*.pyc"))
     assert not list(image.rglob("*.pyi"))
