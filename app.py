@@ -72,7 +72,9 @@ Watch an RNN and an LSTM read a sentence, word by word. Type a headline: both ne
 # Loads nothing from other hosts: Gradio's default theme asks for Google's fonts.
 THEME = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 # Gradio makes the whole page a scrolling box that never scrolls, in which nothing can stay in sight.
-CSS = ".gradio-container { overflow: clip !important; }"
+# On a phone all tabs stand side by side: of four, two went behind a menu.
+CSS = """.gradio-container { overflow: clip !important; }
+@media (max-width: 760px) { .tab-container button { padding-inline: 8px !important; } }"""
 
 
 def examples_for(classifiers: Sequence[Classifier]) -> list[dict[str, str]]:
