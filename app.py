@@ -225,6 +225,8 @@ def main() -> None:
             show_error=args.debug,
             footer_links=["api"],
             run_history=False,
+            enable_monitoring=False,
+            max_file_size="1b",  # nothing here takes a file
             ssr_mode=False,
             theme=THEME,
             css=CSS,

@@ -38,18 +38,6 @@ NAME = "owner/tiny"
 PROMISE = 10  # seconds that a host which stays silent may cost, as the documentation says
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
-def pushed(hub: Hub) -> Hub:
-    push(tiny(), NAME)
-    hub.requests.clear()
-    return hub
-
-
 def refusal(action: Callable[..., object], *arguments: object) -> str:
     """The sentence with which something is refused."""
     with pytest.raises(UserError) as caught:
@@ -718,6 +706,16 @@ def test_an_address_that_there_is_not_is_refused_and_gives_no_file_away(method: 
     assert 400 <= answer.status_code <= 500
     assert "root:" not in answer.text
     assert "import gradio" not in answer.text
+
+
+def test_nothing_can_be_uploaded_and_the_traffic_is_not_shown(running: App) -> None:
+    sent = httpx.post(f"{running.url}/gradio_api/upload", files={"files": ("a.txt", b"Rumpelstilzchen")})
+    assert 400 <= sent.status_code < 500
+    kept = [path for path in running.log.parent.rglob("*") if path.is_file() and path != running.log]
+    assert not any(b"Rumpelstilzchen" in path.read_bytes() for path in kept)
+    for path in ("monitoring", "monitoring/summary", "gradio_api/monitoring"):
+        assert "url_unique_requests" not in httpx.get(f"{running.url}/{path}", follow_redirects=True).text
+        assert httpx.get(f"{running.url}/{path}").status_code >= 400
 
 
 def test_the_text_of_a_request_with_all_its_values_is_neither_logged_nor_stored(two_apps: tuple[App, App]) -> None:
