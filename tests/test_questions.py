@@ -68,6 +68,13 @@ def test_an_experiment_that_makes_no_sense_is_answered_with_a_sentence(page, que
     assert page.answer_experiment(asked(**question))["error"].endswith(".")
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_of_an_empty_sentence_an_experiment_says_that_there_is_nothing_to_read(page, name, text):
+    answer = page.answer_experiment(asked(name=name, text=text, other=OTHER))
+    assert answer["error"] == "There is nothing to read: type a sentence."
+
+
 def test_silencing_shows_the_trace_without_the_unit_and_what_the_whole_network_said(page):
     whole = page.payload(SENTENCE, "Business")["models"][1]
     answer = page.answer(asked(text=SENTENCE, target="Business", units=[None, 5], silenced=[None, 5]))

@@ -318,6 +318,8 @@ class Page:
         try:
             if not (isinstance(name, str) and isinstance(text, str) and isinstance(other, str)):
                 raise UserError("An experiment needs its name and a text.")
+            if not self.classifiers[0].read(text)[0]:
+                raise UserError("There is nothing to read: type a sentence.")
             models = self.experiment(name, text, other, seed)
         except UserError as error:
             return {"number": number, "error": plain_text(str(error))}
