@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 
+import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 OTHER = "Chelsea win the cup final."
@@ -73,3 +75,16 @@ def test_the_units_tab_opens_the_page_of_a_unit(visit, picture):
     expect(page.locator(".units .opened")).to_contain_text("Unit 5 of LSTM")
     expect(page.locator(".units .opened .windows li")).to_have_count(8)
     picture(page)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("tab", ["Experiments", "Units"])
+def test_axe_finds_nothing_serious_and_nothing_is_wider_than_a_phone(visit, picture, theme, tab):
+    page = visit(f"?__theme={theme}", viewport={"width": 375, "height": 800})
+    page.get_by_role("tab", name=tab).click()
+    component = f".{tab.lower()}"
+    expect(page.locator(f"{component} .panel")).to_be_visible()
+    picture(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    found = Axe().run(page, context=component).response["violations"]
+    assert not [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
