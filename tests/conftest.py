@@ -41,3 +41,23 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
     yield HUB
     HUB.reset()
+
+
+@pytest.fixture
+def pushed(hub: Hub) -> Hub:
+    """A Hub that has one classifier."""
+    from tiny import tiny
+
+    from model import push
+
+    push(tiny(), "owner/tiny")
+    hub.requests.clear()
+    return hub
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Steps as small as those of tests only wait for a second thread, for seconds where the machine is busy."""
+    import torch
+
+    torch.set_num_threads(1)

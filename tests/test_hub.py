@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from hub_server import TOKEN, Hub, Repository
 from tiny import same, tiny
 
@@ -20,18 +19,6 @@ from model import hub as module
 from model.files import FILES, NEEDED
 
 NAME = "owner/tiny"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
-def pushed(hub: Hub) -> Hub:
-    push(tiny(), NAME)
-    hub.requests.clear()
-    return hub
 
 
 @pytest.fixture

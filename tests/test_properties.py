@@ -57,11 +57,6 @@ JSON = st.recursive(
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 # ------------------------------------------------------------------------------------------------------ what is watched
 
 # Loading has no use for any of these once everything is imported.

@@ -26,11 +26,6 @@ from model.text import PADDING, UNKNOWN, Vocabulary
 CELLS = ("rnn", "lstm", "gru")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     save(tiny(), tmp_path / "it")
