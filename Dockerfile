@@ -1,13 +1,14 @@
-# docker build -t unrolled . && docker run -p 7860:7860 unrolled
+# docker build -t unrolled --build-arg TORCH_INDEX=ADDRESS . && docker run -p 7860:7860 unrolled
 FROM python:3.12-slim-bookworm
 
 RUN useradd --uid 1000 --create-home reader
 WORKDIR /app
 
-# torch comes from PyTorch's index of CPU builds, without the gigabytes of CUDA; all else from where pip looks anyway.
+# The address of PyTorch's CPU builds saves the gigabytes of CUDA; without it torch comes from where all else comes from.
+ARG TORCH_INDEX=""
 COPY requirements.txt constraints.txt ./
 RUN pip install --no-cache-dir --no-deps --constraint constraints.txt \
-        --index-url https://download.pytorch.org/whl/cpu torch \
+        ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch \
     && pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
 
 COPY app.py LICENSE ./
