@@ -4,7 +4,8 @@
 
 The notebook's way: batches of 16 rows in random order from a `DataLoader`, a collate function that tokenises, encodes
 and pads them in Python, Adam, and the loss and accuracy read after each step; embedding 64, hidden 32, and all words of
-the training rows. Ours is what `train.py` runs: rows encoded once into one flat tensor, batches of 256 of near-equal
+the training rows. Ours is what `train.py` runs, but for `model.training.speed_up`, whose settings are the
+whole process's and would help both: rows encoded once into one flat tensor, batches of 256 of near-equal
 length, a fused optimiser. The comparison is between networks of the same cell, sizes, vocabulary and readout, in one
 run, a second each in turn, so that a busy machine slows all of them alike; the median turn counts. Padding counts as
 words in the notebook's first two networks and not in ours, which changes what they learn, not how they compute.
