@@ -73,7 +73,10 @@ class RecurrentNetwork(nn.Module):
         self.config = config
         # Padding that is read is a word like any other, with a vector that learns.
         padding = PADDING_INDEX if config.padding == "ignored" else None
-        self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_dim, padding_idx=padding)
+        vectors = torch.empty(config.vocabulary_size, config.embedding_dim)
+        self.embedding = nn.Embedding.from_pretrained(vectors, freeze=False, padding_idx=padding)
+        if not vectors.is_meta:  # drawing numbers that are not there imports torch's compiler: more than a second
+            self.embedding.reset_parameters()
         self.recurrence = LAYERS[config.cell](config.embedding_dim, config.hidden_dim, batch_first=True)
         self.linear = nn.Linear(config.hidden_dim, config.num_classes)
         if config.initialization == "orthogonal" and not self.linear.weight.is_meta:
