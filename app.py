@@ -11,17 +11,22 @@ Models are directories that train.py wrote, or repositories on the Hub; the firs
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import gradio as gr
 import torch
+from gradio.blocks import BlockFunction
+from starlette.middleware import Middleware
 
 from model import Classifier, UserError, load
 from viewer.component import Experiments, TraceViewer, Units
+from viewer.gate import LINE, Gate
 from viewer.page import EXPERIMENTS, Page, titles
 from viewer.training import training_tab
 
@@ -69,6 +74,8 @@ EXAMPLES = [
 INTRO = """# Unrolled
 Watch an RNN and an LSTM read a sentence, word by word. Type a headline: both networks read it as you type."""
 
+QUEUE = "all"  # what clients ask through Gradio's queue in spite of it is computed one at a time, whatever it is
+
 # Loads nothing from other hosts: Gradio's default theme asks for Google's fonts.
 THEME = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 # Gradio makes the whole page a scrolling box that never scrolls, in which nothing can stay in sight.
@@ -87,10 +94,19 @@ def examples_for(classifiers: Sequence[Classifier]) -> list[dict[str, str]]:
     return [{"title": example["text"], "text": example["text"], "look": ""} for example in EXAMPLES]
 
 
+class _Blocks(gr.Blocks):
+    def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
+        """Refuses a request that lacks a value; Gradio's own refusal writes what a visitor typed into the log."""
+        if len(inputs) < len(block_fn.inputs):
+            names = ", ".join(inspect.signature(cast(Callable[..., Any], block_fn.fn)).parameters)
+            told = f"{block_fn.api_name} takes {len(block_fn.inputs)} values ({names}) and got {len(inputs)}"
+            raise gr.Error(f"{told}: send them all.", print_exception=False)
+
+
 def build(page: Page) -> gr.Blocks:
     """The page, with the first example's result already in it."""
     first = EXAMPLES[0]["text"]
-    with gr.Blocks(title="Unrolled", analytics_enabled=False, fill_width=True) as blocks:
+    with _Blocks(title="Unrolled", analytics_enabled=False, fill_width=True) as blocks:
         gr.Markdown(INTRO)
         with gr.Row():  # above the tabs, which all ask about it
             gr.Textbox(
@@ -138,10 +154,34 @@ def build(page: Page) -> gr.Blocks:
                 show_progress="hidden",
                 trigger_mode="multiple",
                 api_visibility="private",
+                concurrency_id=QUEUE,
             )
         for name in ("predict", "trace", *EXPERIMENTS):
-            gr.api(getattr(page, name), api_name=name, queue=False)
+            gr.api(getattr(page, name), api_name=name, queue=False, concurrency_id=QUEUE)
     return blocks
+
+
+def serve(
+    blocks: gr.Blocks, host: str, port: int, root_path: str | None = None, *, share: bool = False, debug: bool = False
+) -> None:
+    """Answers requests until Ctrl-C."""
+    blocks.queue(max_size=LINE)  # what programs ask by way of the queue is computed one by one, all endpoints together
+    blocks.launch(
+        server_name=host,
+        server_port=port,
+        root_path=root_path,
+        share=share,
+        show_error=debug,
+        footer_links=["api"],
+        run_history=False,
+        enable_monitoring=False,
+        max_file_size="1b",  # nothing here takes a file
+        app_kwargs={"middleware": [Middleware(Gate)]},
+        ssr_mode=False,
+        theme=THEME,
+        css=CSS,
+        _frontend=False,  # Gradio would else look whether it can see itself, and give up where the machine is busy
+    )
 
 
 def load_classifiers(names: Sequence[str]) -> list[Classifier]:
@@ -217,21 +257,7 @@ def main() -> None:
         # A sentence is many small steps: a second thread costs more in waiting than it computes.
         torch.set_num_threads(1)
         page = Page(load_classifiers(named_models(args.models)))
-        build(page).launch(
-            server_name=args.host,
-            server_port=args.port,
-            root_path=args.root_path,
-            share=args.share,
-            show_error=args.debug,
-            footer_links=["api"],
-            run_history=False,
-            enable_monitoring=False,
-            max_file_size="1b",  # nothing here takes a file
-            ssr_mode=False,
-            theme=THEME,
-            css=CSS,
-            _frontend=False,  # Gradio would else look whether it can see itself, and give up where the machine is busy
-        )
+        serve(build(page), args.host, args.port, args.root_path, share=args.share, debug=args.debug)
     except UserError as error:
         if args.debug:
             raise

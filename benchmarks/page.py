@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import time
-import urllib.request
 
 from playwright.sync_api import Page, Response, sync_playwright
+
+from benchmarks.running import free_port, sentence, start
 
 BOUND = 150  # milliseconds, 95th percentile
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
@@ -51,25 +50,6 @@ WATCH = """
 """
 
 
-def sentence(tokens: int) -> str:
-    """A text of so many tokens."""
-    whole = "stocks fell on monday as oil prices hit a new record and the cup final went to extra time "
-    return " ".join((whole * (tokens // len(whole.split()) + 1)).split()[:tokens])
-
-
-def start(command: list[str], port: int) -> subprocess.Popen[bytes]:
-    """Starts an app and waits until it answers."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
-            return process
-        except OSError:
-            if process.poll() is not None:
-                raise SystemExit(f"{' '.join(command[:3])} did not start.") from None
-            time.sleep(0.2)
-
-
 def measure(page: Page, where: str, ready: str, text: str, presses: int) -> list[float]:
     """Milliseconds for each of so many key presses at the end of a text."""
     page.fill("#sentence textarea", text)
@@ -85,13 +65,6 @@ def measure(page: Page, where: str, ready: str, text: str, presses: int) -> list
         taken.append(answer)
         time.sleep(0.03)
     return taken[5:]  # the first ones warm up
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def row(name: str, taken: list[float], note: str) -> str:

@@ -35,6 +35,13 @@ class _Drawn(gr.HTML):
             **kwargs,
         )
 
+    def __getattr__(self, name: str) -> Any:
+        """The event `read`. Gradio would search the whole script for any other name, and asks for dozens of them for
+        each new session: three quarters of what starting one takes."""
+        if name == "read":
+            return super().__getattr__(name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
+
     def postprocess(self, value: Any) -> str | None:
         """The payload as a JSON text; numbers that are not finite are refused, for no browser would read them."""
         return None if value is None else json.dumps(value, allow_nan=False, separators=(",", ":"))
@@ -91,7 +98,8 @@ class Experiments(_Drawn):
 class Units(_Drawn):
     """A table of all units and the page of a chosen one; asks for them once it is shown.
 
-    The value is what `Page.answer_units` returns; the event `read` carries `{units: [index or null per classifier]}`.
+    The value is what `Page.answer_units` returns; the event `read` carries
+    `{number, units: [index or null per classifier]}`.
     """
 
     template = "units.html"

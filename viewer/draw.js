@@ -19,6 +19,38 @@ function fill(node, attributes, children) {
 const html = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
 const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
+// ---- asking
+
+// One question at a time: what is asked meanwhile waits, and of several the newest is sent. One without an answer holds
+// up the next for `patience` milliseconds only and is asked again after as long, then after twice as long each time: a
+// lost connection, or a server with a full waiting line, answers nothing.
+function questions(root, patience, send, late) {
+  let newest = 0, underWay = 0, waiting = null, pause = patience;
+  function post() {
+    if (!root.isConnected) return;
+    underWay = newest;
+    clearTimeout(waiting);
+    waiting = setTimeout(() => {
+      late();
+      if (newest > underWay) { post(); return; }
+      underWay = 0;
+      waiting = setTimeout(post, pause);
+      pause = Math.min(2 * pause, 60000);
+    }, patience);
+    send(newest);
+  }
+  return {
+    ask() { newest += 1; if (!underWay) post(); },
+    asked: () => newest > 0,
+    // Whether an answer is to the newest question.
+    newest(answered) {
+      if (answered === underWay || answered === newest) { clearTimeout(waiting); underWay = 0; pause = patience; }
+      if (answered < newest && !underWay) post();
+      return answered >= newest;
+    },
+  };
+}
+
 // ---- numbers
 
 function number(value, digits = 3) {

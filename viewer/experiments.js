@@ -24,28 +24,23 @@ const EXPERIMENTS = {
 };
 const SEEDED = ['word_order', 'referee'];
 
-const asked = { name: 'word_order', number: 0, seed: 0 };
-let underWay = 0, waiting = null, typing = null, shown = null, size = 0;
+const asked = { name: 'word_order', seed: 0 };
+let typing = null, shown = null, size = 0;
 
 // ---- asking
 
-const PATIENCE = 20000, PAUSE = 250; // milliseconds without an answer; of typing
+const PAUSE = 250; // milliseconds of typing
+const server = questions(root, 20000, (number) => {
+  trigger('read', { number, name: asked.name, text: box('sentence') ? box('sentence').value : '', other: box('other') ? box('other').value : '', seed: asked.seed });
+}, () => say('No answer yet: the server is busy or out of reach.'));
 function ask() {
-  asked.number += 1;
   root.classList.add('stale');
-  if (!underWay) post();
-}
-function post() {
-  underWay = asked.number;
-  clearTimeout(waiting);
-  waiting = setTimeout(() => { say('No answer yet: the server is busy or out of reach.'); if (asked.number > underWay) post(); else underWay = 0; }, PATIENCE);
-  trigger('read', { number: asked.number, name: asked.name, text: box('sentence') ? box('sentence').value : '', other: box('other') ? box('other').value : '', seed: asked.seed });
+  server.ask();
 }
 function receive() {
   if (!props.value) return;
   const answer = JSON.parse(props.value);
-  if (answer.number === underWay) { clearTimeout(waiting); underWay = 0; }
-  if (answer.number < asked.number) { if (!underWay) post(); return; }
+  if (!server.newest(answer.number)) return;
   say(answer.error || '');
   root.classList.toggle('stale', Boolean(answer.error));
   if (answer.error) return;

@@ -4,7 +4,8 @@ but what lies beside the weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,12 @@ class Page:
 
         Returns:
             For each classifier `name`, `label` and `probabilities` (label -> share).
+
+        Raises:
+            gr.Error: it is no text.
         """
+        with _told():
+            _check_texts(text)
         answers = []
         for title, classifier in zip(self.titles, self.classifiers, strict=True):
             shares = classifier.predict([text])[0].tolist()
@@ -107,12 +113,13 @@ class Page:
             For each classifier `title`, `source`, `accuracy`, `parameters` and `trace`.
 
         Raises:
-            gr.Error: there is no such label.
+            gr.Error: it is no text, or there is no such label.
         """
-        try:
+        with _told():
+            _check_texts(text)
+            if target is not None and not isinstance(target, str):
+                raise UserError(_NO_LABEL)
             found = self._traces(text, target, [None] * len(self.classifiers))
-        except UserError as error:
-            raise gr.Error(plain_text(str(error)), print_exception=False) from error
         return [{**about, "trace": t.to_payload()} for about, t in zip(self.about, found, strict=True)]
 
     def payload(
@@ -187,7 +194,7 @@ class Page:
             if not (isinstance(method, str) and isinstance(baseline, str)):
                 raise UserError("A question names its method and its baseline.")
             if target is not None and not isinstance(target, str):
-                raise UserError("A class is named by its label.")
+                raise UserError(_NO_LABEL)
             for numbers in (units, silenced):
                 whole = isinstance(numbers, list) and all(one is None or type(one) is int for one in numbers)
                 if not whole or len(numbers) not in (0, len(self.classifiers)):
@@ -259,7 +266,8 @@ class Page:
                     "unit": None if here is None else self._unit(side, here),
                 }
             )
-        return {"labels": [plain_text(label) for label in self.labels], "models": models}
+        labels = [plain_text(label) for label in self.labels]
+        return {"number": _number(asked.get("number")), "labels": labels, "models": models}
 
     @cached_property
     def _units(self) -> list[tuple[dict[str, Any] | None, str | None]]:
@@ -292,8 +300,9 @@ class Page:
             the test rows (`lens.findings`), or in `missing` why that is not known.
 
         Raises:
-            UserError: there is no such experiment or seed.
+            UserError: there is no such experiment or seed, or what is asked about is no text.
         """
+        _check_texts(text, other)
         if name not in EXPERIMENTS:
             raise UserError(f"There is no experiment {name!r}; there is {', '.join(EXPERIMENTS)}.")
         if type(seed) is not int or not 0 <= seed <= LARGEST_SEED:
@@ -351,10 +360,25 @@ class Page:
         return self._asked("two_sentences", first, second)
 
     def _asked(self, name: str, text: str, other: str = "", seed: int = 0) -> list[dict[str, Any]]:
-        try:
+        with _told():
             return self.experiment(name, text, other, seed)
-        except UserError as error:
-            raise gr.Error(plain_text(str(error)), print_exception=False) from error
+
+
+_NO_LABEL = "A class is named by its label."
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tells a program what was wrong with its request; the log, which may name what a visitor typed, is not told."""
+    try:
+        yield
+    except UserError as error:
+        raise gr.Error(plain_text(str(error)), print_exception=False) from error
+
+
+def _check_texts(*texts: object) -> None:
+    if not all(isinstance(text, str) for text in texts):
+        raise UserError("A text is needed, in quotes as JSON has it.")
 
 
 def _number(value: object) -> int:

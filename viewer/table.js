@@ -8,11 +8,15 @@ const COLUMNS = [
 const chosen = { units: [], sort: 3 };
 let shown = null;
 
-function ask() { trigger('read', { units: chosen.units }); }
+const server = questions(root, 6000, (number) => trigger('read', { number, units: chosen.units }),
+  () => { part('status').textContent = 'No answer yet: the server is busy or out of reach.'; });
+const { ask } = server;
 
 function receive() {
   if (!props.value) return;
-  shown = JSON.parse(props.value);
+  const answer = JSON.parse(props.value);
+  if (!server.newest(answer.number)) return;
+  shown = answer;
   part('status').textContent = '';
   draw();
 }

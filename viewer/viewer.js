@@ -8,12 +8,11 @@ const otherbox = () => document.querySelector('#other textarea, #other input');
 
 let view = null; // what is drawn
 let size = 0; // the width it was drawn for
-const asked = { number: 0, text: '', other: '', class: null, method: 'ledger', baseline: 'zero', units: [], silenced: [] }; // the newest question
-let underWay = 0; // the number of the question that the server is at work on; 0 for none
+const asked = { text: '', other: '', class: null, method: 'ledger', baseline: 'zero', units: [], silenced: [] }; // the newest question
 const chosen = { tab: 'hidden', ledger: 'state', shapeOnly: false }; // how it is drawn
 const cursor = { hovered: null, pinned: null };
 let followers = []; // told of the cursor by every panel
-let playing = null, linking = null, waiting = null, spoken = null, wantedToken = null, refused = '';
+let playing = null, linking = null, spoken = null, wantedToken = null, refused = '';
 
 // ---- the cursor
 
@@ -105,25 +104,15 @@ function follow(link) {
 
 // ---- asking
 
-// One question at a time: what is asked meanwhile waits, and of several the newest is sent. A question without an
-// answer holds up the next one for some seconds only, since a lost connection answers nothing.
-const PATIENCE = 6000; // milliseconds
+const server = questions(root, 6000, (number) => {
+  const { text, other, method, baseline, units, silenced } = asked;
+  trigger('read', { number, text, other, target: asked.class, method, baseline, units, silenced });
+}, () => say(`No answer yet: the server is busy or out of reach.${view ? ' What is shown belongs to the sentence before.' : ''}`));
 function ask(text) {
-  asked.number += 1;
   asked.text = text;
   root.classList.add('stale');
   keepLink();
-  if (!underWay) post();
-}
-function post() {
-  underWay = asked.number;
-  const { number, text, other, method, baseline, units, silenced } = asked;
-  clearTimeout(waiting);
-  waiting = setTimeout(() => {
-    say(`No answer yet: the server is busy or out of reach.${view ? ' What is shown belongs to the sentence before.' : ''}`);
-    if (asked.number > underWay) post(); else underWay = 0;
-  }, PATIENCE);
-  trigger('read', { number, text, other, target: asked.class, method, baseline, units, silenced });
+  server.ask();
 }
 // The text boxes are part of the page, not of the viewer: they may come a little later.
 function setText(text, other = '') {
@@ -180,8 +169,7 @@ function understand(payload) {
 function receive() {
   if (!props.value) return;
   const payload = JSON.parse(props.value);
-  if (payload.number === underWay) { clearTimeout(waiting); underWay = 0; }
-  if (payload.number < asked.number) { if (!underWay) post(); return; } // no longer the newest question
+  if (!server.newest(payload.number)) return;
   if (payload.error && (asked.class !== drawnClass() || asked.units.length || asked.silenced.length)) {
     refused = payload.error; // a class or unit that a link names and this page does not have
     Object.assign(asked, { class: drawnClass(), units: [], silenced: [] });
@@ -200,7 +188,7 @@ function receive() {
   asked.text = payload.text;
   asked.class = drawnClass();
   draw();
-  if (asked.number) keepLink();
+  if (server.asked()) keepLink();
 }
 
 const units = {

@@ -14,6 +14,7 @@ from tiny import tiny
 
 from app import EXAMPLES
 from model import save
+from viewer.gate import BUSY
 
 SENTENCE = "Oil prices rise to a record as stocks fall"
 CURSOR = "rect.cursor[visibility='visible']"
@@ -391,6 +392,32 @@ def test_a_server_that_hangs_holds_up_the_next_sentence_for_some_seconds_only(vi
     read(page, "answered at once")
     assert words(page)[0] == "answered"
     expect(page.locator("[data-part=status]")).to_have_text("")
+
+
+def test_a_question_without_an_answer_is_asked_again_without_a_key_press(visit):
+    page = visit()
+    asked = []
+    page.route("**/gradio_api/run/**", lambda route: route.continue_() if asked else asked.append(route))
+    page.fill("#sentence textarea", "asked twice")
+    expect(page.locator(".strip .side-0 .token").first).to_have_text("asked", timeout=30000)
+    expect(page.locator("[data-part=status]")).to_have_text("")
+
+
+def test_a_page_that_is_refused_by_a_busy_server_says_so_and_asks_again(visit):
+    page = visit(expected="Failed to load resource|503")
+    told = json.dumps({"error": BUSY})
+    refused = []
+
+    def refuse_the_first(route):
+        if refused:
+            route.continue_()
+        else:
+            refused.append(route.fulfill(status=503, content_type="application/json", body=told))
+
+    page.route("**/gradio_api/run/**", refuse_the_first)
+    page.fill("#sentence textarea", "refused once")
+    expect(page.get_by_text(BUSY)).to_be_visible()
+    expect(page.locator(".strip .side-0 .token").first).to_have_text("refused", timeout=30000)
 
 
 def test_a_class_chosen_while_an_answer_is_awaited_is_for_the_newest_sentence(visit):

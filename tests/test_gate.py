@@ -1,0 +1,196 @@
+"""The gate: how many at once, how many wait, what happens to those that do not fit, and to those that leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import httpx
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from viewer import gate
+from viewer.gate import BUSY, TOO_LARGE, TOO_SLOW, Gate
+
+PLACE = "/gradio_api/run/trace"
+
+
+class Slow:
+    """An app that answers with what it was sent when it is let go, and remembers how many it had at once."""
+
+    def __init__(self) -> None:
+        self.let_go = asyncio.Event()
+        self.started: list[bytes] = []
+        self.inside = self.most = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        body, more = b"", scope["method"] == "POST"
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        self.started.append(body)
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        await self.let_go.wait()
+        await asyncio.sleep(0)
+        self.inside -= 1
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    async def until(self, count: int) -> None:
+        """Waits until so many requests have reached it."""
+        async with asyncio.timeout(10):
+            while len(self.started) < count:
+                await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def served(app: Slow, at_once: int, line: int) -> AsyncIterator[httpx.AsyncClient]:
+    """The app behind a gate, over a real socket."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(Gate(app, at_once, line), port=port, log_level="critical", lifespan="off"))
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.005)
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, limits=limits) as client:
+        yield client
+    server.should_exit = True
+    await running
+
+
+def behind(at_once: int, line: int) -> Callable[[Callable[[Slow, httpx.AsyncClient], Awaitable[None]]], None]:
+    """Runs a test's body with an app behind a gate."""
+
+    def run(body: Callable[[Slow, httpx.AsyncClient], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            app = Slow()
+            async with served(app, at_once, line) as client:
+                await body(app, client)
+
+        asyncio.run(whole())
+
+    return run
+
+
+def test_so_many_at_once_in_order_and_each_gets_its_own_answer() -> None:
+    @behind(2, 10)
+    async def _(app: Slow, client: httpx.AsyncClient) -> None:
+        asked = []
+        for number in range(8):
+            asked.append(asyncio.create_task(client.post(PLACE, content=str(number))))
+            await asyncio.sleep(0.03)
+        assert app.started == [b"0", b"1"]
+        app.let_go.set()
+        answers = await asyncio.gather(*asked)
+        assert [answer.text for answer in answers] == [str(number) for number in range(8)]
+        assert app.started == [str(number).encode() for number in range(8)]
+        assert app.most == 2
+
+
+def test_beyond_the_line_there_is_a_sentence_at_once_and_later_room_again() -> None:
+    @behind(1, 2)
+    async def _(app: Slow, client: httpx.AsyncClient) -> None:
+        inside = [asyncio.create_task(client.post(PLACE, content="a")) for _ in range(3)]
+        await app.until(1)
+        await asyncio.sleep(0.1)
+        began = time.perf_counter()
+        refused = await client.post(PLACE, content="b")
+        assert time.perf_counter() - began < 5  # while the others wait for as long as it takes
+        assert refused.status_code == 503
+        assert refused.json() == {"error": BUSY}
+        assert int(refused.headers["retry-after"]) > 0
+        app.let_go.set()
+        assert [answer.status_code for answer in await asyncio.gather(*inside)] == [200] * 3
+        assert (await client.post(PLACE, content="c")).text == "c"
+
+
+def test_a_waiting_request_whose_client_has_gone_is_never_computed_and_its_place_is_free() -> None:
+    @behind(1, 1)
+    async def _(app: Slow, client: httpx.AsyncClient) -> None:
+        first = asyncio.create_task(client.post(PLACE, content="first"))
+        await app.until(1)
+        gone = asyncio.create_task(client.post(PLACE, content="gone"))
+        await asyncio.sleep(0.1)
+        assert (await client.post(PLACE, content="no room")).status_code == 503
+        gone.cancel()
+        await asyncio.sleep(0.1)
+        last = asyncio.create_task(client.post(PLACE, content="last"))
+        await asyncio.sleep(0.1)
+        app.let_go.set()
+        assert (await first).text == "first"
+        assert (await last).text == "last"
+        assert app.started == [b"first", b"last"]
+
+
+def test_a_request_that_fails_gives_its_turn_back() -> None:
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("broken")
+
+    async def whole() -> None:
+        transport = httpx.ASGITransport(Gate(fails, 1, 0))
+        async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
+            for _ in range(3):
+                with pytest.raises(RuntimeError, match="broken"):
+                    await client.post(PLACE, content="a")
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["its length is said", "its length is not said"])
+def test_a_request_that_is_too_large_is_refused_before_it_is_read(said: bool) -> None:
+    @behind(1, 1)
+    async def _(app: Slow, client: httpx.AsyncClient) -> None:
+        app.let_go.set()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(gate.LARGEST // 2**16 + 1):
+                yield b"x" * 2**16
+
+        content = b"x" * (gate.LARGEST + 1) if said else pieces()
+        refused = await client.post(PLACE, content=content)
+        assert refused.status_code == 413
+        assert json.loads(refused.text) == {"error": TOO_LARGE}
+        assert app.started == []
+        assert len((await client.post(PLACE, content=b"x" * gate.LARGEST)).content) == gate.LARGEST
+
+
+def test_a_request_that_does_not_arrive_is_refused_and_leaves_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "PATIENCE", 0.2)
+
+    @behind(1, 0)
+    async def _(app: Slow, client: httpx.AsyncClient) -> None:
+        app.let_go.set()
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writer.write(f"POST {PLACE} HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc".encode())
+        answer = await asyncio.wait_for(reader.read(), 10)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert TOO_SLOW.encode() in answer
+        writer.close()
+        assert app.started == []
+        assert (await client.post(PLACE, content="a")).text == "a"
+
+
+def test_what_is_not_computed_waits_for_nobody() -> None:
+    @behind(1, 10)
+    async def _(app: Slow, client: httpx.AsyncClient) -> None:
+        waiting = [asyncio.create_task(client.post(PLACE, content="a")) for _ in range(3)]
+        await app.until(1)
+        others = [
+            asyncio.create_task(client.get("/")),
+            asyncio.create_task(client.post("/gradio_api/queue/join", content="joins")),
+        ]
+        await app.until(3)
+        assert app.started == [b"a", b"", b"joins"]
+        app.let_go.set()
+        await asyncio.gather(*waiting, *others)
