@@ -24,7 +24,7 @@ const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG,
 // One question at a time: what is asked meanwhile waits, and of several the newest is sent. One without an answer holds
 // up the next for `patience` milliseconds only and is asked again after as long, then after twice as long each time: a
 // lost connection, or a server with a full waiting line, answers nothing.
-function questions(root, patience, send, late) {
+function asking(root, patience, send, late) {
   let newest = 0, underWay = 0, waiting = null, pause = patience;
   function post() {
     if (!root.isConnected) return;

@@ -30,17 +30,17 @@ let typing = null, shown = null, size = 0;
 // ---- asking
 
 const PAUSE = 250; // milliseconds of typing
-const server = questions(root, 20000, (number) => {
+const questions = asking(root, 20000, (number) => {
   trigger('read', { number, name: asked.name, text: box('sentence') ? box('sentence').value : '', other: box('other') ? box('other').value : '', seed: asked.seed });
 }, () => say('No answer yet: the server is busy or out of reach.'));
 function ask() {
   root.classList.add('stale');
-  server.ask();
+  questions.ask();
 }
 function receive() {
   if (!props.value) return;
   const answer = JSON.parse(props.value);
-  if (!server.newest(answer.number)) return;
+  if (!questions.newest(answer.number)) return;
   say(answer.error || '');
   root.classList.toggle('stale', Boolean(answer.error));
   if (answer.error) return;

@@ -8,14 +8,14 @@ const COLUMNS = [
 const chosen = { units: [], sort: 3 };
 let shown = null;
 
-const server = questions(root, 6000, (number) => trigger('read', { number, units: chosen.units }),
+const questions = asking(root, 6000, (number) => trigger('read', { number, units: chosen.units }),
   () => { part('status').textContent = 'No answer yet: the server is busy or out of reach.'; });
-const { ask } = server;
+const { ask } = questions;
 
 function receive() {
   if (!props.value) return;
   const answer = JSON.parse(props.value);
-  if (!server.newest(answer.number)) return;
+  if (!questions.newest(answer.number)) return;
   shown = answer;
   part('status').textContent = '';
   draw();

@@ -104,7 +104,7 @@ function follow(link) {
 
 // ---- asking
 
-const server = questions(root, 6000, (number) => {
+const questions = asking(root, 6000, (number) => {
   const { text, other, method, baseline, units, silenced } = asked;
   trigger('read', { number, text, other, target: asked.class, method, baseline, units, silenced });
 }, () => say(`No answer yet: the server is busy or out of reach.${view ? ' What is shown belongs to the sentence before.' : ''}`));
@@ -112,7 +112,7 @@ function ask(text) {
   asked.text = text;
   root.classList.add('stale');
   keepLink();
-  server.ask();
+  questions.ask();
 }
 // The text boxes are part of the page, not of the viewer: they may come a little later.
 function setText(text, other = '') {
@@ -169,7 +169,7 @@ function understand(payload) {
 function receive() {
   if (!props.value) return;
   const payload = JSON.parse(props.value);
-  if (!server.newest(payload.number)) return;
+  if (!questions.newest(payload.number)) return;
   if (payload.error && (asked.class !== drawnClass() || asked.units.length || asked.silenced.length)) {
     refused = payload.error; // a class or unit that a link names and this page does not have
     Object.assign(asked, { class: drawnClass(), units: [], silenced: [] });
@@ -188,7 +188,7 @@ function receive() {
   asked.text = payload.text;
   asked.class = drawnClass();
   draw();
-  if (server.asked()) keepLink();
+  if (questions.asked()) keepLink();
 }
 
 const units = {
