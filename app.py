@@ -19,6 +19,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+# ZeroGPU changes torch, so this comes before it; and it ends a Space without a function for its GPU. This one is never
+# called: an experiment takes less time on the CPU than a visitor waits for the GPU, at the cost of his quota.
+if os.environ.get("SPACES_ZERO_GPU"):
+    try:
+        import spaces
+    except ImportError:
+        sys.exit("This Space runs on ZeroGPU, which needs the package spaces: add it to requirements.txt.")
+    spaces.GPU(lambda: None)
+
 import gradio as gr
 import torch
 from gradio.blocks import BlockFunction

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,14 +39,16 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device that `name` means; "auto" is the accelerator where there is one, else the CPU.
+    """The device that `name` means; "auto" is the accelerator where there is one of its own, else the CPU.
+
+    A Space on ZeroGPU has none of its own: each call that borrows one is taken off the visitor's quota.
 
     Raises:
         UserError: there is no such device here.
     """
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if name == "auto":
-        return accelerator or torch.device("cpu")
+        return torch.device("cpu") if accelerator is None or os.environ.get("SPACES_ZERO_GPU") else accelerator
     try:
         device = torch.device(name)
     except (RuntimeError, ValueError):

@@ -18,6 +18,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import httpx
 import hub_server
 import pytest
 import yaml
@@ -37,6 +38,15 @@ def script(name: str) -> str:
     found = shutil.which(name, path=sysconfig.get_path("scripts"))
     assert found, f"{name} is not installed: pip install -r requirements-dev.txt"
     return found
+
+
+def free_port() -> int:
+    """A port that nothing listens on, below those that the system gives to outgoing connections."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
 
 
 def tracked() -> list[str]:
@@ -195,6 +205,67 @@ def test_the_command_for_a_classifier_brings_its_directory_into_a_repository(hub
         assert arrived[file.name] == file.read_bytes()
 
 
+# ------------------------------------------------------------------------------------------------------ ZeroGPU
+
+# Stands in for the package `spaces`, which needs a torch built for CUDA. As on ZeroGPU, it wants to come before torch,
+# every later look for a GPU finds one, and a Space that starts has to have a function for it.
+SPACES = """
+import sys
+assert "torch" not in sys.modules, "spaces must be imported before torch"
+import torch
+torch.accelerator.current_accelerator = lambda check_available=False: torch.device("cuda")
+import gradio as gr
+decorated, launch = [], gr.Blocks.launch
+def GPU(task):
+    decorated.append(task)
+    return task
+def counted(*args, **kwargs):
+    print("functions for the GPU:", len(decorated), flush=True)
+    return launch(*args, **kwargs)
+gr.Blocks.launch = counted
+"""
+
+
+def test_on_zerogpu_the_page_has_a_function_for_the_gpu_and_reads_on_the_cpu(tmp_path):
+    (tmp_path / "spaces.py").write_text(SPACES)
+    port, log = free_port(), tmp_path / "log"
+    environment = {**os.environ, "SPACES_ZERO_GPU": "true", "PYTHONPATH": str(tmp_path)}
+    environment.pop("UNROLLED_MODELS", None)
+    with open(log, "wb") as output:
+        command = [sys.executable, "app.py", "--port", str(port)]
+        running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    try:
+        answer, deadline = None, time.monotonic() + 120
+        while answer is None:
+            assert running.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            try:
+                answer = httpx.post(f"http://127.0.0.1:{port}/gradio_api/run/predict", json={"data": ["oil"]})
+            except httpx.TransportError:
+                time.sleep(0.2)
+        assert answer.status_code == 200
+        assert "functions for the GPU: 1" in log.read_text()
+    finally:
+        running.terminate()
+        running.wait(20)
+
+
+def test_on_zerogpu_without_its_package_there_is_one_sentence(tmp_path):
+    (tmp_path / "spaces.py").write_text("raise ImportError('no spaces')")
+    environment = {**os.environ, "SPACES_ZERO_GPU": "true", "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == ("This Space runs on ZeroGPU, which needs the package spaces: add it to requirements.txt.\n")
+
+
+def test_elsewhere_the_package_spaces_is_not_looked_for(tmp_path):
+    (tmp_path / "spaces.py").write_text("raise RuntimeError('imported')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment.pop("SPACES_ZERO_GPU", None)
+    done = subprocess.run([sys.executable, "app.py", "--help"], cwd=ROOT, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
 # ---------------------------------------------------------------------------------------------------- container
 
 
@@ -233,12 +304,7 @@ def test_the_containers_command_serves_the_page_from_the_files_that_are_copied_a
     environment = dict(os.environ) | dict(pair.split("=") for pair in shlex.split(instruction("ENV")))
     environment |= {"HF_HUB_OFFLINE": "1", "GRADIO_SERVER_NAME": "127.0.0.1", "HTTP_PROXY": "http://127.0.0.1:9"}
     environment.pop("UNROLLED_MODELS", None)
-    while True:
-        port = random.randint(20_000, 32_000)  # below those that the system gives to outgoing connections
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                break
-    environment["GRADIO_SERVER_PORT"] = str(port)
+    environment["GRADIO_SERVER_PORT"] = str(free_port())
     health = [sys.executable, *json.loads(instruction("HEALTHCHECK").split("CMD", 1)[1])[1:]]
     command = [sys.executable, *json.loads(instruction("CMD"))[1:]]
     if os.geteuid() == 0:  # takes root's right to write everywhere away
