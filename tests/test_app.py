@@ -23,6 +23,7 @@ from tiny import tiny
 from app import BUNDLED, EXAMPLES, Page, build, examples_for, load_classifiers, named_models, reach_directly
 from model import Classifier, UserError, load, save
 from model.network import RecurrentNetwork
+from viewer.component import TraceViewer
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,6 +71,13 @@ def reading_padding() -> Classifier:
     half = {name: weight.half().float() for name, weight in network.state_dict().items()}
     network.load_state_dict(half)
     return replace(classifier, network=network)
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +264,54 @@ def test_the_first_paint_is_the_first_example(page):
         if "TraceViewer" in str(c["props"].get("component_class_name"))
     )
     assert json.loads(value)["text"] == EXAMPLES[0]["text"]
+
+
+def test_a_class_that_is_no_text_and_a_text_that_is_none_come_back_as_a_sentence(page):
+    for call in (
+        lambda: page.predict(3),
+        lambda: page.trace(None),
+        lambda: page.trace("oil", 3),
+        lambda: page.word_order(["oil"]),
+        lambda: page.two_sentences("oil", {"a": "b"}),
+        lambda: page.referee("oil", "seven"),
+    ):
+        with pytest.raises(gr.Error) as told:
+            call()
+        assert told.value.message.endswith(".")
+        assert not told.value.print_exception
+
+
+def test_what_is_imported_to_show_a_classifier_is_little_more_than_torch_gradio_and_torchtext():
+    # torch's compiler alone would take a third of the time that the page takes to start.
+    code = "import sys, app; app.build(app.Page(app.load_classifiers(app.BUNDLED))); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = {name.split(".")[0] if name.split(".")[0] != "torch" else name for name in done.stdout.split()}
+    assert {"torch", "gradio", "torchtext"} <= imported
+    assert not imported & {"torch._dynamo", "torch._inductor", "sympy", "matplotlib", "spaces", "playwright"}
+
+
+def test_a_sentence_is_read_by_one_thread_whatever_the_machine_has(free_port):
+    code = """
+import sys, threading, torch, app
+def serve(*_, **__):
+    reader = threading.Thread(target=lambda: print("threads:", torch.get_num_threads()))
+    reader.start()
+    reader.join()
+app.serve = serve
+sys.argv = ["app.py", "--port", sys.argv[1]]
+app.main()
+"""
+    command = [sys.executable, "-c", code, str(free_port)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "8"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert "threads: 1" in done.stdout
+
+
+def test_a_component_has_the_one_event_of_its_script_and_no_other_made_up_attribute(page):
+    viewer = TraceViewer(page.payload("oil"), examples=[])
+    assert callable(viewer.read)
+    with pytest.raises(AttributeError, match="TraceViewer has no attribute 'value_of'"):
+        _ = viewer.value_of
 
 
 def test_help_reads_like_a_manual():
