@@ -170,17 +170,19 @@ def build(page: Page) -> gr.Blocks:
     return blocks
 
 
-def serve(
-    blocks: gr.Blocks, host: str, port: int, root_path: str | None = None, *, share: bool = False, debug: bool = False
-) -> None:
-    """Answers requests until Ctrl-C."""
+def serve(blocks: gr.Blocks, host: str, port: int, **options: Any) -> None:
+    """Answers requests until Ctrl-C.
+
+    Args:
+        blocks: the page.
+        host: address to listen on.
+        port: port.
+        options: others of `Blocks.launch`.
+    """
     blocks.queue(max_size=LINE)  # what programs ask by way of the queue is computed one by one, all endpoints together
     blocks.launch(
         server_name=host,
         server_port=port,
-        root_path=root_path,
-        share=share,
-        show_error=debug,
         footer_links=["api"],
         run_history=False,
         enable_monitoring=False,
@@ -190,6 +192,7 @@ def serve(
         theme=THEME,
         css=CSS,
         _frontend=False,  # Gradio would else look whether it can see itself, and give up where the machine is busy
+        **options,
     )
 
 
@@ -266,7 +269,7 @@ def main() -> None:
         # A sentence is many small steps: a second thread costs more in waiting than it computes.
         torch.set_num_threads(1)
         page = Page(load_classifiers(named_models(args.models)))
-        serve(build(page), args.host, args.port, args.root_path, share=args.share, debug=args.debug)
+        serve(build(page), args.host, args.port, root_path=args.root_path, share=args.share, show_error=args.debug)
     except UserError as error:
         if args.debug:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import json
@@ -32,7 +33,7 @@ from lens.unit_measures import measure_units
 from lens.units import UNITS
 from model import Classifier, UserError, checkpoint, load, push, save
 from model.files import CARD, NEEDED, encode
-from viewer.gate import LARGEST, TOO_LARGE
+from viewer.gate import BUSY, LARGEST, LINE, TOO_LARGE
 from viewer.page import EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
@@ -660,6 +661,20 @@ def test_huge_and_deeply_nested_requests_are_answered_or_refused_and_the_app_goe
         assert answer is not None
         assert answer.status_code == 413
         assert answer.json() == {"error": TOO_LARGE}
+
+
+def test_more_requests_than_may_wait_are_refused_with_a_sentence_and_all_others_answered(running: App) -> None:
+    async def all_at_once() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=running.url, timeout=120, limits=limits) as client:
+            body = {"data": ["the cup fell " * 60, 0]}
+            return await asyncio.gather(*(client.post("gradio_api/run/word_order", json=body) for _ in range(400)))
+
+    answers = asyncio.run(all_at_once())
+    told = {answer.status_code: answer.json() for answer in answers}
+    assert set(told) == {200, 503}
+    assert told[503] == {"error": BUSY}
+    assert sum(answer.status_code == 200 for answer in answers) >= LINE
 
 
 # What the page's own components post: negative and absurd numbers of units and seeds, and of the event itself.

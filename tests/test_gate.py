@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from tiny import tiny
 
+from app import build, serve
+from benchmarks.running import free_port
 from viewer import gate
 from viewer.gate import BUSY, TOO_LARGE, TOO_SLOW, Gate
+from viewer.page import Page
 
 PLACE = "/gradio_api/run/trace"
 
@@ -54,9 +59,7 @@ class Slow:
 @contextlib.asynccontextmanager
 async def served(app: Slow, at_once: int, line: int) -> AsyncIterator[httpx.AsyncClient]:
     """The app behind a gate, over a real socket."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = uvicorn.Server(uvicorn.Config(Gate(app, at_once, line), port=port, log_level="critical", lifespan="off"))
     running = asyncio.create_task(server.serve())
     while not server.started:
@@ -193,3 +196,57 @@ def test_what_is_not_computed_waits_for_nobody() -> None:
         assert app.started == [b"a", b"", b"joins"]
         app.let_go.set()
         await asyncio.gather(*waiting, *others)
+
+
+class Waiting(Page):
+    """Reads each text when it is let go, and remembers which ones it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__([tiny()])
+        self.let_go = threading.Event()
+        self.asked: list[str] = []
+
+    def predict(self, text: str) -> list[dict[str, Any]]:
+        """What `Page.predict` says, later."""
+        self.asked.append(text)
+        assert self.let_go.wait(60)
+        return super().predict(text)
+
+
+def test_before_gradio_what_waits_is_bounded_and_who_has_gone_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gate.__init__, "__defaults__", (2, 3))
+    page = Waiting()
+    blocks = build(page)
+    try:
+        serve(blocks, "127.0.0.1", free_port(), prevent_thread_lock=True)
+        asyncio.run(_ask_what_waits(page, blocks.local_url))
+    finally:
+        page.let_go.set()
+        blocks.close()
+
+
+async def _ask_what_waits(page: Waiting, url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+
+        def ask(text: str) -> asyncio.Task[httpx.Response]:
+            return asyncio.create_task(client.post("gradio_api/run/predict", json={"data": [text]}))
+
+        first = [ask("one"), ask("two")]
+        async with asyncio.timeout(30):
+            while len(page.asked) < 2:
+                await asyncio.sleep(0.02)
+        gone = ask("gone")
+        await asyncio.sleep(0.3)
+        line = [ask("three"), ask("four")]
+        await asyncio.sleep(0.3)
+        refused = await ask("no room")
+        assert (refused.status_code, refused.json()) == (503, {"error": BUSY})
+        gone.cancel()
+        await asyncio.sleep(0.3)
+        late = ask("late")
+        await asyncio.sleep(0.3)
+        assert len(page.asked) == 2
+        page.let_go.set()
+        answers = await asyncio.gather(*first, *line, late)
+        assert {answer.status_code for answer in answers} == {200}
+        assert sorted(page.asked) == ["four", "late", "one", "three", "two"]
