@@ -205,6 +205,13 @@ def test_the_command_for_a_classifier_brings_its_directory_into_a_repository(hub
         assert arrived[file.name] == file.read_bytes()
 
 
+def test_each_test_that_the_readme_names_for_a_fault_is_there():
+    named = re.findall(r"`([\w/]+)::(test_\w+)`", README)
+    assert len(named) > 30
+    for file, name in named:
+        assert f"def {name}(" in (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8")
+
+
 # ------------------------------------------------------------------------------------------------------ ZeroGPU
 
 # Stands in for the package `spaces`, which needs a torch built for CUDA. As on ZeroGPU, it wants to come before torch,
