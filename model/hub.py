@@ -6,7 +6,6 @@ cannot be reached, the cache serves. huggingface_hub is imported where it is nee
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import queue
@@ -27,6 +26,7 @@ from model.classifier import Classifier, Source, pick_device
 from model.config import UserError
 from model.corpus import git_blob_id
 from model.files import CARD, CONFIG, FILES, NEEDED, NOTES, WEIGHTS, encode
+from model.hub_errors import clean, is_refusal, reason
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -46,7 +46,6 @@ _PUSH_PATIENCE, _PUSH_ANSWER = 10.0, 15.0
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -98,10 +97,10 @@ def _load_from_hub(repository: str, revision: str | None, device: torch.device) 
         except UserError:
             raise
         except Exception as error:
-            folder = None if _is_refusal(error) else _cached(repository, revision)
+            folder = None if is_refusal(error) else _cached(repository, revision)
             if folder is None:
                 what = f"There is no directory {repository} here, and {repository} cannot be loaded from the Hub"
-                raise UserError(f"{what}: {_reason(error, repository, token, revision)}") from _clean(error, token)
+                raise UserError(f"{what}: {reason(error, repository, token, revision)}") from clean(error, token)
     _check_contents(folder, name)
     return checkpoint.load(folder, device, Source("hub", name, folder.name, folder))
 
@@ -214,8 +213,8 @@ def push(classifier: Classifier, repository: str, private: bool = False) -> str:
     except UserError:
         raise
     except Exception as error:  # the client and its transfer library raise what they like
-        reason = _reason(error, repository, token, None, writing=True)
-        raise UserError(f"{repository} cannot be pushed to the Hub: {reason}") from _clean(error, token)
+        why = reason(error, repository, token, None, writing=True)
+        raise UserError(f"{repository} cannot be pushed to the Hub: {why}") from clean(error, token)
 
 
 def _commit(api: HfApi, classifier: Classifier, files: dict[str, bytes], repository: str, private: bool) -> str:
@@ -317,86 +316,3 @@ def _asking(api: HfApi, repository: str, seconds: float) -> Callable[[], None]:
             api.model_info(repository, timeout=seconds)
 
     return ask
-
-
-# ---------------------------------------------------------------------------------------------------- errors
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__
-    return chain
-
-
-def _status(error: BaseException) -> int | None:
-    """The HTTP status that is behind an error."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return next((e.response.status_code for e in _chain(error) if isinstance(e, HfHubHTTPError)), None)
-
-
-def _is_refusal(error: BaseException) -> bool:
-    """Whether the Hub answered that it will not, where asking again or later changes nothing."""
-    status = _status(error)
-    return status is not None and 400 <= status < 500 and status not in (408, 429)
-
-
-def _clean(error: BaseException, token: str | None) -> BaseException:
-    """The error without the token, should a host have sent it back."""
-    for each in _chain(error):
-        if token:
-            each.args = tuple(part.replace(token, "***") if isinstance(part, str) else part for part in each.args)
-    return error
-
-
-def _reason(
-    error: BaseException, repository: str, token: str | None, revision: str | None, writing: bool = False
-) -> str:
-    """Why, and what to do about it."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    chain, status = _chain(error), _status(error)
-    kinds = tuple({type(each) for each in chain})
-
-    def is_a(kind: type) -> bool:
-        return any(issubclass(each, kind) for each in kinds)
-
-    access = "a token with write access" if writing else "a token that may read it"
-    log_in = f"run `hf auth login`, or set HF_TOKEN to {access}"
-    if is_a(GatedRepoError):
-        return f"the repository is gated; ask for access on its page, then {log_in}."
-    if is_a(RevisionNotFoundError):
-        return f"it has no revision {revision or 'main'}; give a branch, a tag or a commit that it has."
-    if status == 401 and token:
-        return f"the token was refused; {log_in}."
-    if status == 403:
-        return f"the token does not allow it; {log_in}."
-    if is_a(RepositoryNotFoundError) or status in (401, 404):
-        return f"there is no such repository, or it is private; check the name, or {log_in}."
-    if status in (409, 412):
-        return "it was changed meanwhile; try again."
-    if status == 429:
-        return "the Hub has had too many requests; try again in some minutes."
-    if status is not None and status >= 500:
-        return f"the Hub has a fault of its own (status {status}); try again later."
-    if status is not None:
-        words = " ".join((next(filter(None, (getattr(each, "server_message", None) for each in chain)), "")).split())
-        words = words.replace(token or "\0", "***")[:200].rstrip(".")
-        return f"the Hub refused the request ({status}{words and ': '}{words}); see to that, and try again."
-    if is_a(OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set; unset it, or name a directory."
-    disk = next((e for e in chain if isinstance(e, OSError) and (e.filename or e.errno in _DISK)), None)
-    if disk is not None:
-        where = disk.filename or "the cache"
-        return f"{where} cannot be used ({disk.strerror}); make room, or set HF_HOME to another folder."
-    instead = "" if writing else ", or name a directory"
-    if is_a(TimeoutError):
-        return f"the Hub does not answer; try again later{instead}."
-    return f"the Hub cannot be reached ({type(chain[-1]).__name__}); check the network{instead}."
