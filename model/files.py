@@ -37,6 +37,7 @@ _LARGEST_JSON = 16 * 2**20  # bytes; a record takes kilobytes
 _LARGEST_HEADER = 2**16  # bytes; seven tensors take less than one kilobyte
 _LARGEST_WORDS = 512 * 2**20  # bytes; the words of the largest vocabulary that NetworkConfig admits
 _LARGEST_WEIGHTS = 4 * 2**30  # bytes; two billion numbers, where GloVe's largest set of vectors has 660 million
+LARGEST = dict.fromkeys(FILES, _LARGEST_JSON) | {WEIGHTS: _LARGEST_WEIGHTS, WORDS: _LARGEST_WORDS}  # bytes
 _STORED = {"F16": 2, "F32": 4}  # bytes a number
 
 

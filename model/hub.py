@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import queue
 import re
 import tempfile
-import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -25,22 +23,19 @@ from model.checkpoint import save
 from model.classifier import Classifier, Source, pick_device
 from model.config import UserError
 from model.corpus import git_blob_id
-from model.files import CARD, CONFIG, FILES, NEEDED, NOTES, WEIGHTS, encode
+from model.download import Download, attended, fetch, size_of
+from model.files import CARD, CONFIG, FILES, LARGEST, NEEDED, NOTES, WEIGHTS, encode
 from model.hub_errors import clean, is_refusal, reason
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import ModelInfo
 
 __all__ = ["load", "push", "save"]
 
-T = TypeVar("T")
-Outcome: TypeAlias = "queue.SimpleQueue[tuple[T | None, BaseException | None]]"  # a value or an error
-
-# Seconds. A host that accepts and stays silent costs a load at most these three together, 10 seconds being the promise.
+# Seconds. A host that is silent or has another fault costs a load at most these three together; 10 are the promise.
 _RESOLVE = 4.0  # to say which commit a revision is
 _PATIENCE = 2.5  # of work on the network before the host is asked whether it is still there
-_ANSWER = 3.0  # to answer that
+_ANSWER = 3.0  # to answer that, and as many more as resolving left over: the answer shares its line with a download
 # A push may fill the line that its questions take.
 _PUSH_PATIENCE, _PUSH_ANSWER = 10.0, 15.0
 
@@ -88,11 +83,13 @@ def _load_from_hub(repository: str, revision: str | None, device: torch.device) 
         token = _token(repository)
         api = HfApi(token=token or False)
         try:
-            info = _attended(lambda: api.model_info(repository, revision=revision, timeout=_RESOLVE), _RESOLVE)
-            name = info.id
-            folder = _attended(
-                lambda: _fetch(api, repository, info), _PATIENCE, _asking(api, repository, _ANSWER), _ANSWER
+            began = time.monotonic()
+            info = attended(
+                lambda: api.model_info(repository, revision=revision, timeout=_RESOLVE, files_metadata=True), _RESOLVE
             )
+            answer = max(_ANSWER, 2 * _ANSWER - (time.monotonic() - began))
+            name, download = info.id, Download(api, repository, info, _RESOLVE)
+            folder = attended(download.fetch, _PATIENCE, lambda: download.ask(answer), answer)
             _remember(folder, revision)
         except UserError:
             raise
@@ -103,29 +100,6 @@ def _load_from_hub(repository: str, revision: str | None, device: torch.device) 
                 raise UserError(f"{what}: {reason(error, repository, token, revision)}") from clean(error, token)
     _check_contents(folder, name)
     return checkpoint.load(folder, device, Source("hub", name, folder.name, folder))
-
-
-def _fetch(api: HfApi, repository: str, info: ModelInfo) -> Path:
-    """The files of one commit, in the cache."""
-    from huggingface_hub.utils import tqdm
-
-    class Quiet(tqdm):
-        def __init__(self, *args: object, **options: object) -> None:
-            super().__init__(*args, **{**options, "disable": True})
-
-    there = {sibling.rfilename for sibling in info.siblings or ()}
-    if missing := [file for file in NEEDED if file not in there]:
-        raise UserError(
-            f"{info.id} on the Hub lacks {missing[0]}: it is no classifier of this program; check the name."
-        )
-
-    def download(file: str) -> Path:
-        return Path(api.hf_hub_download(repository, file, revision=info.sha, etag_timeout=_RESOLVE, tqdm_class=Quiet))
-
-    # snapshot_download does the same in a pool of threads, for which the interpreter waits when it ends.
-    begun = [_begin(partial(download, file)) for file in FILES if file in there]
-    fetched = [_end(outcome.get()) for outcome in begun]
-    return fetched[0].parent
 
 
 def _cached(repository: str, revision: str | None) -> Path | None:
@@ -207,9 +181,7 @@ def push(classifier: Classifier, repository: str, private: bool = False) -> str:
     api = HfApi(token=token)
     ask = _asking(api, repository, _PUSH_ANSWER)
     try:
-        return _attended(
-            lambda: _commit(api, classifier, files, repository, private), _PUSH_PATIENCE, ask, _PUSH_ANSWER
-        )
+        return attended(lambda: _commit(api, classifier, files, repository, private), _PUSH_PATIENCE, ask, _PUSH_ANSWER)
     except UserError:
         raise
     except Exception as error:  # the client and its transfer library raise what they like
@@ -228,8 +200,11 @@ def _commit(api: HfApi, classifier: Classifier, files: dict[str, bytes], reposit
     files = files | {CARD: card.render(classifier, repository).encode()}
     files |= checkpoint.kept(files[WEIGHTS], None, classifier.source.directory)
     if CARD in there:
-        current = Path(api.hf_hub_download(repository, CARD, revision=info.sha)).read_bytes()
-        if card.edited_by_hand(current):
+        size = size_of(there[CARD])
+        # No program wrote a card of such a size.
+        if size > LARGEST[CARD] or card.edited_by_hand(
+            fetch(api, repository, CARD, info.sha, size, _PUSH_PATIENCE).read_bytes()
+        ):
             del files[CARD]
     weights = there.get(WEIGHTS)
     digests = {hashlib.sha256(files[WEIGHTS]).hexdigest(), git_blob_id(files[WEIGHTS])}
@@ -255,55 +230,6 @@ def _token(repository: str) -> str | None:
     if token is not None and not re.fullmatch(r"[!-~]+", token):
         raise UserError(f"The token for {repository} holds characters that no token has: set HF_TOKEN anew.")
     return token
-
-
-def _attended(
-    work: Callable[[], T], patience: float, ask: Callable[[], object] | None = None, answer: float = 0.0
-) -> T:
-    """Does work on the network, and gives up on it when the host is silent.
-
-    The client's own time limits cover neither a look-up of names nor an answer that drips, and its retries add up to
-    minutes. So the work runs in a thread that may be left behind.
-
-    Args:
-        work: what to do.
-        patience: seconds to wait for it.
-        ask: asked whenever the patience ends; raises where the host is gone. Without it, the end is the end.
-        answer: seconds to wait for its answer.
-
-    Raises:
-        TimeoutError: the host is silent.
-        Exception: whatever `work` or `ask` raises.
-    """
-    outcome = _begin(work)
-    while True:
-        try:
-            return _end(outcome.get(timeout=patience))
-        except queue.Empty:
-            if ask is None:
-                raise TimeoutError("no answer in time") from None
-            _attended(ask, answer)
-
-
-def _begin(work: Callable[[], T]) -> Outcome[T]:
-    """Starts work in a thread that may be left behind."""
-    outcome: Outcome[T] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            outcome.put((work(), None))
-        except BaseException as error:
-            outcome.put((None, error))
-
-    threading.Thread(target=run, daemon=True).start()
-    return outcome
-
-
-def _end(outcome: tuple[T | None, BaseException | None]) -> T:
-    value, error = outcome
-    if error is not None:
-        raise error
-    return value  # type: ignore[return-value]
 
 
 def _asking(api: HfApi, repository: str, seconds: float) -> Callable[[], None]:

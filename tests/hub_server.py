@@ -11,7 +11,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -23,6 +23,10 @@ LFS = (".safetensors",)
 
 def blob_id(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def digest(path: str, data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest() if path.endswith(LFS) else blob_id(data)
 
 
 @dataclass
@@ -129,8 +133,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def refuse(self, status: int, code: str = "", message: str = "") -> None:
-        headers = {"X_Error_Code": code} if code else {}
+    def refuse(self, status: int, code: str = "", message: str = "", **headers: str) -> None:
+        headers |= {"X_Error_Code": code} if code else {}
         if message:
             headers["X_Error_Message"] = message
         self.answer(status, {"error": message or code}, **headers)
@@ -138,15 +142,17 @@ class Handler(BaseHTTPRequestHandler):
     def broken(self) -> bool:
         """Whether a fault took this request.
 
-        `status`: answers with it (with `code` and `message`); `echo`: sends the token back in the error; `silent`:
-        from the first such request on, none is answered. Those for one file are in `resolve`: `reset` sends half of
-        the file of that name and cuts the line, `tamper` sends other bytes.
+        `status`: answers with it (with `code`, `message` and `retry_after`); `echo`: sends the token back in the error;
+        `deaf`: no such request is answered; `silent`: from the first such request on, none at all is. Those for one
+        file are in `resolve`: `reset` sends half of the file of that name and cuts the line, `tamper` sends other
+        bytes, `endless` sends bytes for as long as they are taken. `announced` holds sizes to lie with in `info`.
         """
         faults = self.hub.faults
-        if not faults or not (faults.get("gone") or re.search(faults.get("on", ""), f"{self.command} {self.path}")):
+        request = f"{self.command} {urlsplit(self.path).path}"
+        if not faults or not (faults.get("gone") or re.search(faults.get("on", ""), request)):
             return False
-        if faults.get("silent"):
-            faults["gone"] = True
+        if faults.get("silent") or faults.get("deaf"):
+            faults["gone"] = faults.get("silent")
             self.hub.released.wait(30)
             self.close_connection = True
             return True
@@ -154,7 +160,8 @@ class Handler(BaseHTTPRequestHandler):
             message = faults.get("message", "")
             if faults.get("echo"):
                 message = f"bad header: {self.headers['Authorization']}"
-            self.refuse(faults["status"], faults.get("code", ""), message)
+            later = {"Retry_After": str(faults["retry_after"])} if "retry_after" in faults else {}
+            self.refuse(faults["status"], faults.get("code", ""), message, **later)
             return True
         return False
 
@@ -228,12 +235,13 @@ class Handler(BaseHTTPRequestHandler):
         found = self.commit_of(name, revision)
         if found is None:
             return
+        tree = found[2]
         files = [
             {
                 "path": file["path"],
                 "uploadMode": "lfs" if file["path"].endswith(LFS) else "regular",
                 "shouldIgnore": False,
-                "oid": None,
+                "oid": digest(file["path"], tree[file["path"]]) if file["path"] in tree else None,
             }
             for file in json.loads(self.body)["files"]
         ]
@@ -250,11 +258,11 @@ class Handler(BaseHTTPRequestHandler):
             objects.append(answer)
         self.answer(200, {"transfer": "basic", "objects": objects})
 
-    def upload(self, digest: str) -> None:
-        if hashlib.sha256(self.body).hexdigest() != digest:
+    def upload(self, announced: str) -> None:
+        if hashlib.sha256(self.body).hexdigest() != announced:
             self.refuse(400, message="digest differs")
             return
-        self.hub.blobs[digest] = self.body
+        self.hub.blobs[announced] = self.body
         self.answer(200)
 
     def commit(self, name: str, revision: str) -> None:
@@ -287,8 +295,11 @@ class Handler(BaseHTTPRequestHandler):
         repository, sha, tree = found
         siblings = []
         for path, data in tree.items():
-            sibling: dict[str, Any] = {"rfilename": path, "size": len(data), "blobId": blob_id(data)}
-            if path.endswith(LFS):
+            sibling: dict[str, Any] = {"rfilename": path}
+            if "blobs=" in urlsplit(self.path).query:  # sizes are for who asks for them
+                size = self.hub.faults.get("announced", {}).get(path, len(data))
+                sibling |= {"size": size, "blobId": blob_id(data)}
+            if "blobId" in sibling and path.endswith(LFS):
                 sibling["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
             siblings.append(sibling)
         self.answer(
@@ -305,15 +316,27 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404, "EntryNotFound", "Entry not found")
             return
         data = tree[file]
-        digest = hashlib.sha256(data).hexdigest() if file.endswith(LFS) else blob_id(data)
-        headers = {"X_Repo_Commit": sha, "ETag": f'"{digest}"'}
+        headers = {"X_Repo_Commit": sha, "ETag": f'"{digest(file, data)}"'}
         if self.command == "GET" and self.hub.faults.get("tamper") == file:
             data = bytes(byte ^ 1 for byte in data)
+        if self.command == "GET" and self.hub.faults.get("endless") == file:
+            self.send_without_end(headers)
+            return
         if self.command == "GET" and self.hub.faults.get("reset") == file:
             self.answer(200, data[: len(data) // 2], Content_Length=str(len(data)), **headers)
             self.close_connection = True
             return
         self.answer(200, data, **headers, **({"Content_Length": str(len(data))} if self.command == "HEAD" else {}))
+
+    def send_without_end(self, headers: dict[str, str]) -> None:
+        self.send_response(200)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.close_connection = True
+        with suppress(OSError):  # until the client has enough, or this test
+            for _ in range(200):
+                self.wfile.write(bytes(2**20))
 
 
 _ID = r"([^/]+/[^/]+)"

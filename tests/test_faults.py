@@ -142,6 +142,26 @@ def test_a_fault_of_the_hub_at_any_request_leaves_the_cache_or_one_sentence(
     assert same(pull(), tiny(seed=1))
 
 
+@pytest.mark.parametrize("warm", [True, False])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"on": "HEAD .*resolve", "status": 500},
+        {"on": "GET .*resolve", "status": 429, "retry_after": 3600},
+        {"on": "GET .*resolve/.*safetensors", "deaf": True},
+    ],
+    ids=str,
+)
+def test_a_fault_of_the_hub_costs_ten_seconds_at_most_by_the_clock(fault: dict, warm: bool, pushed: Hub) -> None:
+    if warm:
+        pull()
+        push(tiny(seed=1), NAME)
+    with pushed.fault(**fault):
+        found, seconds = timed(pull if warm else lambda: refusal(pull))
+    assert same(found, tiny()) if warm else NAME in found
+    assert seconds < PROMISE
+
+
 def test_a_file_that_changes_between_two_reads_of_one_commit_is_not_mixed_with_the_first(
     pushed: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

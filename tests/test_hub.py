@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from hub_server import TOKEN, Hub, Repository
+from hub_server import TOKEN, Handler, Hub, Repository
 from tiny import same, tiny
 
 from model import UserError, card, load, push, save
 from model import hub as module
-from model.files import FILES, NEEDED
+from model.files import FILES, LARGEST, NEEDED
 
 NAME = "owner/tiny"
 
@@ -107,6 +107,51 @@ def test_only_the_files_of_a_classifier_are_fetched(pushed: Hub) -> None:
     assert {r.rsplit("/", 1)[1] for r in pushed.requests if "/resolve/" in r} <= set(FILES)
 
 
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_larger_than_a_classifiers_is_refused_before_it_is_fetched(file: str, pushed: Hub) -> None:
+    tree = pushed.repositories[NAME].tree
+    pushed.repositories[NAME].commit({"findings.json": b"{}", "units.json": b"{}"} | tree)
+    with pushed.fault(announced={file: LARGEST[file] + 1}):
+        text = refusal(pull)
+    assert f"{NAME}/{file}" in text
+    assert f"{LARGEST[file]:,}" in text
+    assert not any("/resolve/" in request for request in pushed.requests)
+    with pushed.fault(announced={file: LARGEST[file]}):
+        assert same(pull(), tiny())
+
+
+def test_the_limits_are_those_of_reading() -> None:
+    small = set(FILES) - {"model.safetensors", "vocab.txt"}
+    assert LARGEST["model.safetensors"] == 4 * 2**30
+    assert LARGEST["vocab.txt"] == 512 * 2**20
+    assert {LARGEST[file] for file in small} == {16 * 2**20}
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "vocab.txt", "config.json"])
+def test_a_host_that_sends_more_than_it_announced_fills_no_disk(file: str, pushed: Hub) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))  # whoever writes more is told of a full disk
+    try:
+        with pushed.fault(endless=file):
+            text = refusal(pull)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"{NAME}/{file}" in text
+    assert f"{len(pushed.repositories[NAME].tree[file]):,} bytes that it announced" in text
+    assert same(pull(), tiny())
+
+
+def test_a_host_that_announces_no_size_is_held_to_the_largest(pushed: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = dict.fromkeys(FILES)
+    with pushed.fault(announced=nothing, endless="vocab.txt"), monkeypatch.context() as smaller:
+        smaller.setitem(LARGEST, "vocab.txt", 2**20)
+        assert "1,048,576" in refusal(pull)
+    with pushed.fault(announced=nothing):
+        assert same(pull(), tiny())
+
+
 def test_what_is_in_the_cache_is_not_fetched_again(pushed: Hub) -> None:
     commit = pull().source.commit
     pushed.requests.clear()
@@ -144,6 +189,14 @@ def test_a_card_edited_by_hand_is_not_overwritten(pushed: Hub) -> None:
     push(tiny(seed=1), NAME)
     assert repository.tree["README.md"] == b"# Mine\n"
     assert same(pull(), tiny(seed=1))
+
+
+def test_a_card_of_any_size_is_not_overwritten_and_a_huge_one_not_fetched(pushed: Hub) -> None:
+    before = pushed.repositories[NAME].tree["README.md"]
+    with pushed.fault(announced={"README.md": LARGEST["README.md"] + 1}):
+        push(tiny(seed=1, labels=("Left", "Right")), NAME)
+    assert not any("/resolve/" in request for request in pushed.requests)
+    assert pushed.repositories[NAME].tree["README.md"] == before
 
 
 def test_a_generated_card_is_renewed(pushed: Hub) -> None:
@@ -354,7 +407,52 @@ def test_the_time_limits_add_up_to_less_than_ten_seconds() -> None:
 def test_a_host_that_is_slow_but_there_is_waited_for(pushed: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PATIENCE", 0.001)
     assert same(pull(), tiny())
-    assert any(request.endswith("/api/models/owner/tiny") for request in pushed.requests)
+    asked = [request for request in pushed.requests if request.startswith("HEAD")]
+    assert len(asked) > len(set(asked))  # once by the client, and again
+
+
+def test_a_download_that_drips_is_waited_for(pushed: Hub, monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
+    answer = Handler.answer
+
+    def drip(handler: Handler, status: int, body: bytes = b"", **headers: str) -> None:
+        if handler.command != "GET" or "/resolve/" not in handler.path or handler.headers["Range"]:
+            answer(handler, status, body, **headers)
+            return
+        answer(handler, status, b"", **headers, Content_Length=str(len(body)))
+        for begin in range(0, len(body), len(body) // 5):
+            handler.wfile.write(body[begin : begin + len(body) // 5])
+            handler.wfile.flush()
+            time.sleep(0.3)  # longer in all than the time limits together
+
+    monkeypatch.setattr(Handler, "answer", drip)
+    assert same(pull(), tiny())
+
+
+@pytest.mark.parametrize("warm", [True, False])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *({"status": status} for status in (408, 429, 500, 502, 503, 504)),
+        {"status": 429, "retry_after": 3600},
+        {"status": 503, "retry_after": 3600},
+        {"deaf": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("on", ["GET /api", "HEAD .*resolve", "GET .*resolve", "GET .*resolve/.*safetensors"])
+def test_a_fault_of_the_host_costs_ten_seconds_at_most(
+    on: str, fault: dict, warm: bool, pushed: Hub, quick: None
+) -> None:
+    if warm:
+        pull()
+        push(tiny(seed=1), NAME)
+    with pushed.fault(**fault, on=on):
+        began = time.monotonic()
+        if warm:
+            assert same(pull(), tiny())
+        else:
+            assert NAME in refusal(pull)
+        assert time.monotonic() - began < 1.3  # a tenth of the time, and the computing
 
 
 def test_a_silent_host_ends_a_push(pushed: Hub, monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
