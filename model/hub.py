@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,7 +26,7 @@ from model.config import UserError
 from model.corpus import git_blob_id
 from model.download import Download, attended, fetch, size_of
 from model.files import CARD, CONFIG, FILES, LARGEST, NEEDED, NOTES, WEIGHTS, encode
-from model.hub_errors import clean, is_refusal, reason
+from model.hub_errors import clean, is_refusal, reason, status_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -165,7 +166,8 @@ def push(classifier: Classifier, repository: str, private: bool = False) -> str:
         The commit's address.
 
     Raises:
-        UserError: it cannot be pushed; the repository is as it was.
+        UserError: it cannot be pushed, and the repository, by now made if need be, holds what it held; or the Hub did
+            not confirm the commit, which the error says, and it holds that or all of this. Pushing again is safe.
     """
     if not _REPOSITORY.fullmatch(repository):
         raise UserError(f"{repository!r} is no name for a repository on the Hub: give owner/name.")
@@ -180,16 +182,28 @@ def push(classifier: Classifier, repository: str, private: bool = False) -> str:
 
     api = HfApi(token=token)
     ask = _asking(api, repository, _PUSH_ANSWER)
+    turn = threading.Lock()  # to commit, or to give up: the first to take it decides, and no commit comes afterwards
     try:
-        return attended(lambda: _commit(api, classifier, files, repository, private), _PUSH_PATIENCE, ask, _PUSH_ANSWER)
+        return attended(
+            lambda: _commit(api, classifier, files, repository, private, turn), _PUSH_PATIENCE, ask, _PUSH_ANSWER
+        )
     except UserError:
         raise
     except Exception as error:  # the client and its transfer library raise what they like
+        status = status_of(error)
+        if not turn.acquire(blocking=False) and not is_refusal(error) and status != 429:
+            what = f"status {status}" if status else type(error).__name__
+            raise UserError(
+                f"The Hub did not confirm the commit to {repository} ({what}), and has made it whole or not at all: "
+                f"see {api.endpoint}/{repository}/commits/main, or push again, which is safe."
+            ) from clean(error, token)
         why = reason(error, repository, token, None, writing=True)
         raise UserError(f"{repository} cannot be pushed to the Hub: {why}") from clean(error, token)
 
 
-def _commit(api: HfApi, classifier: Classifier, files: dict[str, bytes], repository: str, private: bool) -> str:
+def _commit(
+    api: HfApi, classifier: Classifier, files: dict[str, bytes], repository: str, private: bool, turn: threading.Lock
+) -> str:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     repository = api.create_repo(repository, private=private, exist_ok=True).repo_id  # as the Hub resolves it
@@ -210,12 +224,13 @@ def _commit(api: HfApi, classifier: Classifier, files: dict[str, bytes], reposit
     digests = {hashlib.sha256(files[WEIGHTS]).hexdigest(), git_blob_id(files[WEIGHTS])}
     same = weights is not None and bool(digests & {weights.blob_id, weights.lfs and weights.lfs.sha256})
     stale = [] if same else [note for note in NOTES if note in there and note not in files]
+    additions = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=data) for name, data in files.items()]
+    api.preupload_lfs_files(repository, additions, free_memory=False)  # takes long, and changes nothing that shows
+    if not turn.acquire(blocking=False):
+        raise TimeoutError("nobody waits for this any more")
     commit = api.create_commit(
         repository,
-        [
-            *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=data) for name, data in files.items()),
-            *(CommitOperationDelete(path_in_repo=name) for name in stale),
-        ],
+        [*additions, *(CommitOperationDelete(path_in_repo=name) for name in stale)],
         commit_message="Update the classifier" if weights else "Add the classifier",
         parent_commit=info.sha,  # refused if someone, say, edits the card meanwhile
     )

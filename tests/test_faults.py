@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ from lens.notes import to_json
 from lens.unit_measures import measure_units
 from lens.units import UNITS
 from model import Classifier, UserError, checkpoint, load, push, save
+from model import hub as module
 from model.files import CARD, NEEDED, encode
 from viewer.gate import BUSY, LARGEST, LINE, TOO_LARGE
 from viewer.page import EXPERIMENTS
@@ -443,26 +445,75 @@ def test_a_line_that_breaks_before_the_commit_leaves_the_repository_as_it_was(
     assert same(pull(), tiny(seed=1))
 
 
+def silence(handler: Handler) -> None:
+    handler.hub.faults |= {"gone": True, "silent": True}
+    handler.broken()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (broken_line, "RemoteProtocolError"),
+        (silence, "TimeoutError"),
+        (lambda handler: handler.refuse(502), "status 502"),
+    ],
+    ids=["broken line", "silence", "bad gateway"],
+)
 def test_an_answer_that_is_lost_after_the_commit_leaves_the_whole_commit_and_pushing_again_works(
+    answer: Callable[[Handler], None], said: str, pushed: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    respond = Handler.respond
+
+    def respond_until_the_commit(handler: Handler) -> None:
+        if "/commit/" in handler.path:
+            with monkeypatch.context() as mute:
+                mute.setattr(handler, "answer", lambda *_, **__: None)
+                respond(handler)
+            answer(handler)
+        else:
+            respond(handler)
+
+    with monkeypatch.context() as broken, pushed.fault(on="no request"):
+        broken.setattr(module, "_PUSH_PATIENCE", 1.0)
+        broken.setattr(module, "_PUSH_ANSWER", 1.0)
+        broken.setattr(Handler, "do_POST", respond_until_the_commit)
+        text = refusal(push, tiny(seed=1), NAME)
+    # Nothing is claimed of what nobody here can know.
+    assert f"did not confirm the commit to {NAME} ({said})" in text
+    assert f"see {pushed.url}/{NAME}/commits/main, or push again" in text
+    assert same(pull(), tiny(seed=1))
+    commits = len(pushed.repositories[NAME].commits)
+    assert push(tiny(seed=1), NAME).endswith(pushed.repositories[NAME].commits[-1][0])
+    assert len(pushed.repositories[NAME].commits) == commits  # it is all there
+    assert same(pull(), tiny(seed=1))
+
+
+def test_a_push_that_was_given_up_before_its_commit_makes_none_later(
     pushed: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit = Handler.commit
+    before = list(pushed.repositories[NAME].commits)
+    respond, awake = Handler.respond, threading.Event()
 
-    def lost(handler: Handler) -> None:
-        length = int(handler.headers.get("Content-Length") or 0)
-        handler.body = handler.rfile.read(length)
-        handler.answer = lambda *_, **__: None
-        commit(handler, NAME, "main")
-        broken_line(handler)
+    def respond_late(handler: Handler) -> None:
+        if "/preupload/" in handler.path or asked:
+            asked.append(handler.path)
+            awake.wait(30)
+        respond(handler)
 
-    respond = Handler.respond
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
-    with monkeypatch.context() as broken:
-        broken.setattr(Handler, "do_POST", lambda self: (lost if "/commit/" in self.path else respond)(self))
-        assert NAME in refusal(push, tiny(seed=1), NAME)
-    assert same(pull(), tiny(seed=1))
-    push(tiny(seed=1), NAME)
-    assert same(pull(), tiny(seed=1))
+    asked: list[str] = []
+    for limit in ("_PUSH_PATIENCE", "_PUSH_ANSWER"):
+        monkeypatch.setattr(module, limit, 0.5)
+    for method in ("do_POST", "do_GET"):
+        monkeypatch.setattr(Handler, method, respond_late)
+    text = refusal(push, tiny(seed=1), NAME)
+    assert f"{NAME} cannot be pushed" in text
+    assert "does not answer" in text
+    awake.set()
+    while not any(request.startswith("PUT /upload") for request in pushed.requests):
+        time.sleep(0.01)
+    time.sleep(0.5)  # for what would come next
+    assert not any("/commit/" in request for request in pushed.requests)
+    assert pushed.repositories[NAME].commits == before
 
 
 PUSHER = "from tiny import tiny; from model import push; push(tiny(seed=1), 'owner/tiny')"
