@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from gradio_client import Client
 from starlette.types import Receive, Scope, Send
 from tiny import tiny
 
-from app import build, serve
+from app import SESSIONS, build, serve
 from benchmarks.running import free_port
 from viewer import gate
 from viewer.gate import BUSY, TOO_LARGE, TOO_SLOW, Gate
@@ -250,3 +251,26 @@ async def _ask_what_waits(page: Waiting, url: str) -> None:
         answers = await asyncio.gather(*first, *line, late)
         assert {answer.status_code for answer in answers} == {200}
         assert sorted(page.asked) == ["four", "late", "one", "three", "two"]
+
+
+def test_nothing_of_what_a_visitor_sends_or_is_told_stays_in_his_session() -> None:
+    blocks = build(Page([tiny()]))
+    try:
+        serve(blocks, "127.0.0.1", free_port(), prevent_thread_lock=True)
+        with httpx.Client(base_url=blocks.local_url, timeout=60) as client:
+            for number in range(3):
+                for name, data in (("trace", ["Rumpelstilzchen", None]), ("two_sentences", ["cup", "Rumpelstilzchen"])):
+                    body = {"data": data, "session_hash": f"visitor{number}"}
+                    assert "umpelstilzchen" in client.post(f"gradio_api/run/{name}", json=body).text
+                question = {"data": [], "fn_index": 0, "event_data": {"text": "Rumpelstilzchen", "number": 1}}
+                answer = client.post("gradio_api/run/read", json=question | {"session_hash": f"visitor{number}"})
+                assert "umpelstilzchen" in answer.text
+        Client(blocks.local_url, verbose=False).predict("Rumpelstilzchen", api_name="/predict")  # through the queue
+        sessions = blocks.state_holder.session_data
+        assert len(sessions) == 4
+        assert blocks.state_session_capacity == SESSIONS
+        for session in sessions.values():
+            assert "umpelstilzchen" not in str(session.config_values)
+            assert not session.state_data
+    finally:
+        blocks.close()
