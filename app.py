@@ -19,6 +19,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+# A classifier comes over the plain way, on which its time and its bytes are bounded; gradio imports the Hub's client.
+os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+
 # ZeroGPU changes torch, so this comes before it; and it ends a Space without a function for its GPU. This one is never
 # called: an experiment takes less time on the CPU than a visitor waits for the GPU, at the cost of his quota.
 if os.environ.get("SPACES_ZERO_GPU"):

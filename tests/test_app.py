@@ -290,6 +290,23 @@ def test_what_is_imported_to_show_a_classifier_is_little_more_than_torch_gradio_
     assert not imported & {"torch._dynamo", "torch._inductor", "sympy", "matplotlib", "spaces", "playwright"}
 
 
+@pytest.mark.parametrize(("set_to", "disabled"), [(None, True), ("0", False)])
+def test_the_hub_is_asked_the_plain_way_unless_the_operator_says_otherwise(set_to, disabled):
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_XET"}
+    environment |= {"HF_HUB_DISABLE_XET": set_to} if set_to else {}
+    for program in ("import app", "import sys, train; sys.argv = ['train.py', '--data', 'nowhere']; train.main()"):
+        code = f"""
+try:
+    {program}
+except SystemExit:
+    pass
+from huggingface_hub import constants
+print("disabled:", constants.HF_HUB_DISABLE_XET)
+"""
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert f"disabled: {disabled}" in done.stdout, done.stderr
+
+
 def test_a_sentence_is_read_by_one_thread_whatever_the_machine_has(free_port):
     code = """
 import sys, threading, torch, app
