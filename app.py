@@ -88,6 +88,7 @@ Watch an RNN and an LSTM read a sentence, word by word. Type a headline: both ne
 
 # Gradio remembers about 100 KB for each visitor, to answer him the next time 2 ms earlier; a class of two hundred fits.
 SESSIONS = 256
+LONG = ("experiment", *EXPERIMENTS)  # endpoints; on two texts of 256 tokens one takes some seconds
 QUEUE = "all"  # what clients ask through Gradio's queue in spite of it is computed one at a time, whatever it is
 
 # Loads nothing from other hosts: Gradio's default theme asks for Google's fonts.
@@ -169,10 +170,10 @@ def build(page: Page) -> gr.Blocks:
                 units = Units(elem_id="units")
             with gr.Tab("Training"):
                 training_tab(page.classifiers, page.titles)
-        for component, answer in (
-            (viewer, page.answer),
-            (experiments, page.answer_experiment),
-            (units, page.answer_units),
+        for name, component, answer in (
+            ("read", viewer, page.answer),
+            ("experiment", experiments, page.answer_experiment),
+            ("units", units, page.answer_units),
         ):
             # Posted directly: through the queue an answer takes ten times as long. Each asks one question at a time.
             component.read(
@@ -182,6 +183,7 @@ def build(page: Page) -> gr.Blocks:
                 queue=False,
                 show_progress="hidden",
                 trigger_mode="multiple",
+                api_name=name,
                 api_visibility="private",
                 concurrency_id=QUEUE,
             )
@@ -199,6 +201,7 @@ def serve(blocks: gr.Blocks, host: str, port: int, **options: Any) -> None:
         port: port.
         options: others of `Blocks.launch`.
     """
+    numbers = [number for number, function in blocks.fns.items() if function.api_name in LONG]
     blocks.queue(max_size=LINE)  # what programs ask by way of the queue is computed one by one, all endpoints together
     blocks.launch(
         server_name=host,
@@ -208,7 +211,7 @@ def serve(blocks: gr.Blocks, host: str, port: int, **options: Any) -> None:
         enable_monitoring=False,
         max_file_size="1b",  # nothing here takes a file
         state_session_capacity=SESSIONS,
-        app_kwargs={"middleware": [Middleware(Gate)]},
+        app_kwargs={"middleware": [Middleware(Gate, long=[*LONG, *numbers])]},
         ssr_mode=False,
         theme=THEME,
         css=CSS,

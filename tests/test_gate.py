@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import httpx
@@ -16,11 +17,12 @@ from gradio_client import Client
 from starlette.types import Receive, Scope, Send
 from tiny import tiny
 
+import app
 from app import SESSIONS, build, serve
 from benchmarks.running import free_port
 from viewer import gate
 from viewer.gate import BUSY, TOO_LARGE, TOO_SLOW, Gate
-from viewer.page import Page
+from viewer.page import EXPERIMENTS, Page
 
 PLACE = "/gradio_api/run/trace"
 
@@ -58,10 +60,12 @@ class Slow:
 
 
 @contextlib.asynccontextmanager
-async def served(app: Slow, at_once: int, line: int) -> AsyncIterator[httpx.AsyncClient]:
+async def served(app: Slow, at_once: int, line: int, long: Sequence[str]) -> AsyncIterator[httpx.AsyncClient]:
     """The app behind a gate, over a real socket."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(Gate(app, at_once, line), port=port, log_level="critical", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(Gate(app, at_once, line, long), port=port, log_level="critical", lifespan="off")
+    )
     running = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.005)
@@ -72,13 +76,15 @@ async def served(app: Slow, at_once: int, line: int) -> AsyncIterator[httpx.Asyn
     await running
 
 
-def behind(at_once: int, line: int) -> Callable[[Callable[[Slow, httpx.AsyncClient], Awaitable[None]]], None]:
+def behind(
+    at_once: int, line: int, long: Sequence[str] = ()
+) -> Callable[[Callable[[Slow, httpx.AsyncClient], Awaitable[None]]], None]:
     """Runs a test's body with an app behind a gate."""
 
     def run(body: Callable[[Slow, httpx.AsyncClient], Awaitable[None]]) -> None:
         async def whole() -> None:
             app = Slow()
-            async with served(app, at_once, line) as client:
+            async with served(app, at_once, line, long) as client:
                 await body(app, client)
 
         asyncio.run(whole())
@@ -134,6 +140,25 @@ def test_a_waiting_request_whose_client_has_gone_is_never_computed_and_its_place
         assert (await first).text == "first"
         assert (await last).text == "last"
         assert app.started == [b"first", b"last"]
+
+
+def test_long_ones_leave_a_turn_to_the_others_and_one_that_leaves_holds_up_nobody() -> None:
+    @behind(2, 10, long=("slow", 3))
+    async def _(app: Slow, client: httpx.AsyncClient) -> None:
+        slow = []
+        for number in range(3):
+            name, body = ("slow", f"slow {number}") if number < 2 else ("predict", '{"fn_index": 3}')
+            slow.append(asyncio.create_task(client.post(f"/gradio_api/run/{name}", content=body)))
+            await asyncio.sleep(0.1)
+        quick = asyncio.create_task(client.post(PLACE, content="quick"))
+        await app.until(2)
+        assert app.started == [b"slow 0", b"quick"]
+        slow[1].cancel()
+        await asyncio.sleep(0.1)
+        app.let_go.set()
+        assert (await quick).text == "quick"
+        assert [(await slow[number]).text for number in (0, 2)] == ["slow 0", '{"fn_index": 3}']
+        assert app.started == [b"slow 0", b"quick", b'{"fn_index": 3}']
 
 
 def test_a_request_that_fails_gives_its_turn_back() -> None:
@@ -215,7 +240,7 @@ class Waiting(Page):
 
 
 def test_before_gradio_what_waits_is_bounded_and_who_has_gone_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Gate.__init__, "__defaults__", (2, 3))
+    monkeypatch.setattr(Gate.__init__, "__defaults__", (2, 3, ()))
     page = Waiting()
     blocks = build(page)
     try:
@@ -274,3 +299,25 @@ def test_nothing_of_what_a_visitor_sends_or_is_told_stays_in_his_session() -> No
             assert not session.state_data
     finally:
         blocks.close()
+
+
+def test_the_experiments_are_known_as_long_by_their_names_and_by_the_number_that_the_page_asks_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Gate] = []
+
+    class Seen(Gate):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            made.append(self)
+
+    monkeypatch.setattr(app, "Gate", Seen)
+    blocks = build(Page([tiny()]))
+    try:
+        serve(blocks, "127.0.0.1", free_port(), prevent_thread_lock=True)
+        body = {"data": [], "fn_index": 1, "event_data": {"name": "word_order", "text": "cup", "number": 7}}
+        answer = httpx.post(f"{blocks.local_url}gradio_api/run/predict", json=body, timeout=60)
+        assert json.loads(answer.json()["data"][0])["name"] == "word_order"
+    finally:
+        blocks.close()
+    assert made[0].long == {"experiment", *EXPERIMENTS, 1, *range(5, 5 + len(EXPERIMENTS))}

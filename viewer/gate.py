@@ -7,8 +7,9 @@ is bounded here.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-from typing import cast
+from collections.abc import Collection, Sequence
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
@@ -24,7 +25,7 @@ LARGEST = 2 * 1024 * 1024  # bytes of a request: two texts of a megabyte
 PATIENCE = 10.0  # seconds for a request to arrive whole
 
 # Gradio computes the answer to these while they are open; to all others it answers at once, or queues them.
-COMPUTED = re.compile(r"/gradio_api/(run|api)/")
+COMPUTED = re.compile(r"/gradio_api/(?:run|api)/(\w+)")
 
 BUSY = "More is asked here than can be answered just now: try again in a few seconds."
 TOO_LARGE = f"A request may have {LARGEST // 1024**2} megabytes: send a shorter text, its first 256 tokens are read."
@@ -41,11 +42,15 @@ class Gate:
         app: what lies behind.
         at_once: requests that are computed at a time.
         line: requests that may wait for their turn, or still arrive.
+        long: names and numbers of endpoints that can take seconds; of all of them one request is computed at a time.
     """
 
-    def __init__(self, app: ASGIApp, at_once: int = AT_ONCE, line: int = LINE) -> None:
+    def __init__(
+        self, app: ASGIApp, at_once: int = AT_ONCE, line: int = LINE, long: Collection[str | int] = ()
+    ) -> None:
         self.app = app
-        self._turns = asyncio.Semaphore(at_once)
+        self.long = frozenset(long)
+        self._turns, self._long_turn = asyncio.Semaphore(at_once), asyncio.Semaphore(1)
         self._places = at_once + line
         self._inside = 0
 
@@ -69,31 +74,58 @@ class Gate:
                 return
             if body is None:
                 await _refuse(413, TOO_LARGE)(scope, receive, send)
-            elif not COMPUTED.search(scope["path"]):
+            elif not (computed := COMPUTED.search(scope["path"])):
                 await self.app(scope, _again(body, receive), send)
-            elif await self._turn(receive):
-                try:
-                    await self.app(scope, _again(body, receive), send)
-                finally:
-                    self._turns.release()
+            else:
+                is_long = _endpoint(computed[1], body) in self.long
+                needed = [self._long_turn, self._turns] if is_long else [self._turns]
+                if await _turn(needed, receive):
+                    try:
+                        await self.app(scope, _again(body, receive), send)
+                    finally:
+                        _release(needed)
         finally:
             self._inside -= 1
 
-    async def _turn(self, receive: Receive) -> bool:
-        """Waits for the turn; False when the client went first."""
-        turn = asyncio.ensure_future(self._turns.acquire())
-        gone = asyncio.ensure_future(
-            cast("asyncio.Future[Message]", receive())
-        )  # the request is whole: nothing else comes
-        try:
-            await asyncio.wait((turn, gone), return_when=asyncio.FIRST_COMPLETED)
-            left = gone.done()
-            if left and turn.done():
-                self._turns.release()
-            return not left
-        finally:
-            gone.cancel()
-            turn.cancel()
+
+def _endpoint(name: str, body: bytes) -> str | int:
+    """What is asked: the page gives a number in place of a name."""
+    try:
+        number = json.loads(body)["fn_index"]
+    except (ValueError, TypeError, KeyError, RecursionError):  # refused by Gradio, or named
+        return name
+    return number if isinstance(number, int) else name
+
+
+async def _turn(needed: Sequence[asyncio.Semaphore], receive: Receive) -> bool:
+    """Waits for all of them in order; False when the client went first, and none is held."""
+    turn = asyncio.ensure_future(_acquire(needed))
+    gone = asyncio.ensure_future(receive())  # the request is whole: nothing else comes
+    try:
+        await asyncio.wait((turn, gone), return_when=asyncio.FIRST_COMPLETED)
+        left = gone.done()
+        if left and turn.done():
+            _release(needed)
+        return not left
+    finally:
+        gone.cancel()
+        turn.cancel()
+
+
+async def _acquire(needed: Sequence[asyncio.Semaphore]) -> None:
+    held: list[asyncio.Semaphore] = []
+    try:
+        for semaphore in needed:
+            await semaphore.acquire()
+            held.append(semaphore)
+    except asyncio.CancelledError:
+        _release(held)
+        raise
+
+
+def _release(held: Sequence[asyncio.Semaphore]) -> None:
+    for semaphore in held:
+        semaphore.release()
 
 
 def _refuse(status: int, sentence: str) -> JSONResponse:
