@@ -23,7 +23,7 @@ from typing import Any, cast
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 
 # ZeroGPU changes torch, so this comes before it; and it ends a Space without a function for its GPU. This one is never
-# called: an experiment takes less time on the CPU than a visitor waits for the GPU, at the cost of his quota.
+# called: a headline's experiment takes a tenth of a second on the CPU, and a loan of the GPU costs a visitor's quota.
 if os.environ.get("SPACES_ZERO_GPU"):
     try:
         import spaces
