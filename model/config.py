@@ -81,6 +81,7 @@ class TrainingConfig:
     warmup: float = 0.15  # share of the steps that "one-cycle" takes to go up
     weight_decay: float = 0.0  # decoupled (AdamW)
     label_smoothing: float = 0.0  # share of the target spread over all classes
+    lazy: bool = True  # a step trains the vectors of the words it reads; False: of all words, as Adam does
     clip_norm: float = 0.0  # largest norm of a step's gradient; 0 does not clip
     average_decay: float = 0.0  # decay a step of the moving average of the weights that is kept; 0 keeps the last
     validation_share: float = 0.05  # share of the training rows held out to choose the epoch by
@@ -141,7 +142,7 @@ _RNN_TRAINING = replace(
     _PRODUCT_TRAINING, epochs=8, batch_size=256, learning_rate=3e-3, weight_decay=0.0, clip_norm=0.25
 )
 _NOTEBOOK = NetworkConfig(embedding_dim=64, hidden_dim=32)
-_NOTEBOOK_TRAINING = TrainingConfig(batch_size=16, repair=False)
+_NOTEBOOK_TRAINING = TrainingConfig(batch_size=16, lazy=False, repair=False)  # plain Adam, as there
 
 _ALL = (
     Recipe("rnn", "simple (Elman) RNN, last state", replace(_PRODUCT, cell="rnn"), _RNN_TRAINING),

@@ -6,28 +6,31 @@ processes, so that n processes take the steps that one would.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import math
 import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from model.classifier import Classifier, predict_rows, wilson
 from model.config import NetworkConfig, Recipe, TrainingConfig, UserError
 from model.corpus import WINDOW, Dataset, EncodedRows, batches
 from model.network import RecurrentNetwork
+from model.optimizer import RowAdam
 from model.text import TOKENIZER
 
 Progress = Callable[[int, int, int, float, float], None]
@@ -224,8 +227,17 @@ class _Run:
         # Where padding is read, rows of one length together would hide the flaw that is to be shown.
         self.window = 1 if network.config.padding == "read" else WINDOW
         self.generator = torch.Generator().manual_seed(seed)
+        self.steps = 0
+        self.average = copy.deepcopy(network) if training.average_decay else None
+        self.words = None
+        if training.lazy:
+            average = None if self.average is None else self.average.embedding.weight
+            self.words = RowAdam(network.embedding.weight, training.weight_decay, average, training.average_decay)
+        # What `words` does not train: all other weights, which each step reads.
+        self.weights = self._others(network)
+        self.averages = [] if self.average is None else self._others(self.average)
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+            self.weights, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
         self.schedule = None
         if training.schedule == "one-cycle":
@@ -237,14 +249,17 @@ class _Run:
                 pct_start=training.warmup,
                 cycle_momentum=False,
             )
-        self.average = None
-        if training.average_decay:
-            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(training.average_decay))
+
+    def _others(self, network: RecurrentNetwork) -> list[nn.Parameter]:
+        words = network.embedding.weight if self.words is not None else None
+        return [weight for weight in network.parameters() if weight is not words]
 
     @property
     def kept(self) -> RecurrentNetwork:
-        """The network that counts: the moving average of the weights where one is taken."""
-        return self.network if self.average is None else cast(RecurrentNetwork, self.average.module)
+        """The network that counts, up to date: the moving average of the weights where one is taken."""
+        if self.words is not None:
+            self.words.settle()
+        return self.network if self.average is None else self.average
 
     def epoch(self, number: int) -> tuple[float, float]:
         """One pass over the rows.
@@ -280,29 +295,41 @@ class _Run:
             `(2,)`: summed loss and number of correct answers over this process's share.
         """
         rank, processes = world()
-        mine = rows[rank::processes]
-        # Padding that is read must be the global batch's; else each process pads to its own longest row.
-        width = int(self.train.lengths[rows].max()) if self.network.config.padding == "read" else None
+        # All processes cut the whole batch: padding that is read is then the same in each, and so are the words that
+        # are trained.
+        tokens, lengths, classes = self.train.batch(rows)
+        vectors: Tensor = self.network.embedding.weight
+        if self.words is not None:
+            vectors, tokens = self.words.read(tokens)
+        tokens, lengths, classes = (x[rank::processes] for x in (tokens, lengths, classes))
         self.optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(2, device=rows.device)
-        if len(mine):
-            tokens, lengths, classes = self.train.batch(mine, width)
-            logits = self.network(tokens, lengths)
+        if len(classes):
+            logits = functional_call(self.network, {"embedding.weight": vectors}, (tokens, lengths))
             loss = F.cross_entropy(logits, classes, reduction="sum", label_smoothing=self.training.label_smoothing)
             (loss / len(rows)).backward()
             sums = torch.stack([loss.detach(), (logits.argmax(1) == classes).sum()])
+        trained = self.weights if self.words is None else [*self.weights, vectors]
         # Processes stop at the same step, whichever of them was asked, or the others would wait for ever.
         self.stopping = self.stop.asked
         if processes > 1:
-            self.stopping = _sum_gradients(self.network, self.stopping)
+            self.stopping = _sum_gradients(trained, self.stopping)
+        self.update(trained)
+        return sums
+
+    def update(self, trained: Sequence[Tensor]) -> None:
+        """Takes the step, along gradients that are summed already."""
         if self.training.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.training.clip_norm)
+            torch.nn.utils.clip_grad_norm_(trained, self.training.clip_norm)
+        if self.words is not None:
+            self.words.step(self.optimizer.param_groups[0]["lr"])
         self.optimizer.step()
         if self.schedule is not None:
             self.schedule.step()
-        if self.average is not None:
-            self.average.update_parameters(self.network)
-        return sums
+        if self.average is not None:  # it starts as the weights are after the first step
+            decay = self.training.average_decay if self.steps else 0.0
+            get_ema_multi_avg_fn(decay)(self.averages, self.weights, self.steps)
+        self.steps += 1
 
 
 def _over_processes(sums: Tensor) -> Tensor:
@@ -313,9 +340,8 @@ def _over_processes(sums: Tensor) -> Tensor:
     return sums
 
 
-def _sum_gradients(network: RecurrentNetwork, stop: bool) -> bool:
+def _sum_gradients(weights: Sequence[Tensor], stop: bool) -> bool:
     """Sums the gradients over the processes; whether any of them was asked to stop travels along."""
-    weights = list(network.parameters())
     gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
     flag = torch.full((1,), float(stop), device=gradients[0].device)
     flat = torch.cat([g.flatten() for g in gradients] + [flag])

@@ -273,9 +273,11 @@ def test_what_is_stopped_at_once_ends_without_a_traceback(monkeypatch, capsys) -
 # ------------------------------------------------------------------------------------------------------------ processes
 
 
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
 def torchrun(*arguments: object) -> list[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return [*launcher, *command(*arguments)[1:]]
+    return [*LAUNCHER, *command(*arguments)[1:]]
 
 
 def in_two_processes(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -287,6 +289,18 @@ def in_two_processes(*arguments: object) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=TIMEOUT,
     )
+
+
+def assert_same(one: Path, two: Path) -> None:
+    """Whether one process and two came to the same weights."""
+    first, second = load(one), load(two)
+    assert (first.record["processes"], second.record["processes"]) == (1, 2)
+    assert first.record["digests"] == second.record["digests"]
+    compared = second.network.state_dict()
+    for name, weight in first.network.state_dict().items():
+        # Stored in half precision: a difference in the last bit of single precision may round to another neighbour.
+        spacing = (weight.abs() * 2**-10).clamp(min=2**-24)
+        assert (compared[name] - weight).abs().le(1e-4 + spacing).all(), name
 
 
 @pytest.mark.parametrize(
@@ -303,17 +317,39 @@ def test_two_processes_take_the_steps_of_one(data: Path, tmp_path: Path, recipe:
     one = run(*options, "--out", tmp_path / "one")
     assert one.returncode == 0, one.stderr
     assert two.returncode == 0, two.stderr
-    first, second = load(tmp_path / "one" / recipe), load(tmp_path / "two" / recipe)
-    assert (first.record["processes"], second.record["processes"]) == (1, 2)
-    assert first.record["digests"] == second.record["digests"]
-    compared = second.network.state_dict()
-    for name, weight in first.network.state_dict().items():
-        # Stored in half precision: a difference in the last bit of single precision may round to another neighbour.
-        spacing = (weight.abs() * 2**-10).clamp(min=2**-24)
-        assert (compared[name] - weight).abs().le(1e-4 + spacing).all(), name
+    assert_same(tmp_path / "one" / recipe, tmp_path / "two" / recipe)
     # Rank 0 alone prints.
     assert two.stdout.count("test accuracy") == 1
     assert len(re.findall(rf"{recipe} 1/3: 100%", two.stderr)) == len(re.findall(rf"{recipe} 1/3: 100%", one.stderr))
+
+
+WITHOUT_DROPOUT = """
+import sys
+from dataclasses import replace
+
+sys.path.insert(0, sys.argv.pop(1))
+import train
+from model import RECIPES
+
+kept = {"word_dropout": 0.0, "embedding_dropout": 0.0, "readout_dropout": 0.0}
+for name, recipe in RECIPES.items():
+    RECIPES[name] = replace(recipe, network=replace(recipe.network, **kept))
+train.main()
+"""
+
+
+@pytest.mark.parametrize("recipe", ["rnn", "lstm"])
+def test_two_processes_train_the_word_vectors_that_one_does(data: Path, tmp_path: Path, recipe: str) -> None:
+    script = tmp_path / "without_dropout.py"  # each process drops others
+    script.write_text(WITHOUT_DROPOUT)
+    options = ["--data", data, "--recipe", recipe, "--limit", 85, "--epochs", 3, "--batch-size", 16, "--lr", 0.01]
+    for launcher, out in (([sys.executable], "one"), (LAUNCHER, "two")):
+        words = [*launcher, script, ROOT, *options, "--out", tmp_path / out]
+        done = subprocess.run(
+            list(map(str, words)), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=TIMEOUT
+        )
+        assert done.returncode == 0, done.stderr
+    assert_same(tmp_path / "one" / recipe, tmp_path / "two" / recipe)
 
 
 def test_ctrl_c_in_two_processes_keeps_the_best_epoch(data: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from model.classifier import Classifier, pick_device, wilson
 from model.config import Recipe, TrainingConfig
 from model.corpus import Corpus, Dataset, EncodedRows, prepare, read_corpus
 from model.network import RecurrentNetwork
-from model.text import read_vectors
+from model.text import PADDING_INDEX, UNKNOWN_INDEX, read_vectors
 from model.training import Stop, evaluate, fit
 
 
@@ -87,6 +87,7 @@ def test_the_recipes_are_the_products_and_the_notebooks() -> None:
         if name.startswith("notebook"):
             assert (recipe.training.epochs, recipe.training.batch_size, recipe.training.learning_rate) == (1, 16, 1e-3)
             assert not recipe.training.repair
+            assert not recipe.training.lazy  # Adam as it was there
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -195,14 +196,17 @@ def test_the_test_rows_are_read_once_at_the_end_and_choose_nothing(
     assert equal(weights(first), weights(fit(small(epochs=3), other)))
 
 
-def test_the_average_of_the_weights_is_the_moving_one(data: Dataset) -> None:
+@pytest.mark.parametrize("lazy", [True, False])
+def test_the_average_of_the_weights_is_the_moving_one(data: Dataset, lazy: bool) -> None:
     torch.manual_seed(0)
-    recipe = small(average_decay=0.75)
+    recipe = small(average_decay=0.75, weight_decay=0.5, lazy=lazy)
     network = RecurrentNetwork(training._sized(recipe.network, data, None))
     run = training._Run(network, data.train, recipe.training, 0, Stop(), None)
     average: dict[str, Tensor] = {}
     for step in range(4):
         run.step(torch.arange(step * 32, step * 32 + 32))
+        if run.words is not None:
+            run.words.settle()
         for name, weight in network.state_dict().items():
             average[name] = weight.clone() if step == 0 else 0.75 * average[name] + 0.25 * weight
     for name, weight in run.kept.state_dict().items():
@@ -242,17 +246,55 @@ def test_the_one_cycle_schedule_rises_and_ends_at_nothing(data: Dataset) -> None
     assert rates[-1] < 1e-4
 
 
-def test_a_gradient_is_cut_to_the_norm_that_was_set(data: Dataset) -> None:
+def begin(recipe: Recipe, data: Dataset) -> training._Run:
+    torch.manual_seed(0)
+    network = RecurrentNetwork(training._sized(recipe.network, data, None))
+    return training._Run(network, data.train, recipe.training, 0, Stop(), None)
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_a_gradient_is_cut_to_the_norm_that_was_set(data: Dataset, lazy: bool) -> None:
     norms = []
     for clip_norm in (0.0, 1e-3):
-        torch.manual_seed(0)
-        network = RecurrentNetwork(training._sized(small().network, data, None))
-        run = training._Run(network, data.train, small(clip_norm=clip_norm).training, 0, Stop(), None)
+        run = begin(small(clip_norm=clip_norm, lazy=lazy), data)
         run.step(torch.arange(32))
-        gradients = [weight.grad.norm() for weight in network.parameters() if weight.grad is not None]
+        words = run.network.embedding.weight if run.words is None else run.words.rows
+        gradients = [weight.grad.norm() for weight in (*run.weights, words) if weight.grad is not None]
         norms.append(float(torch.stack(gradients).norm()))
     assert norms[0] > 1e-2
     assert norms[1] == pytest.approx(1e-3, rel=0.01)
+
+
+@pytest.mark.parametrize("padding", ["ignored", "read"])
+@pytest.mark.parametrize("name", ["rnn", "lstm"])
+def test_a_first_step_is_adams_for_the_words_that_it_reads(name: str, padding: str, data: Dataset) -> None:
+    changes = {"weight_decay": 0.1, "clip_norm": 0.5, "average_decay": 0.9}
+    networks = []
+    for lazy in (True, False):
+        recipe = small(name, lazy=lazy, **changes)
+        run = begin(replace(recipe, network=replace(recipe.network, padding=padding)), data)
+        run.step(torch.arange(32))
+        networks.append(run.kept.state_dict())
+    for key, weight in networks[0].items():
+        torch.testing.assert_close(weight, networks[1][key], rtol=0, atol=1e-6)
+
+
+def test_a_word_that_no_step_reads_only_decays(data: Dataset) -> None:
+    run = begin(small(weight_decay=0.1, lazy=True), data)
+    before = run.network.embedding.weight.detach().clone()
+    rows = torch.arange(4)
+    rests = torch.ones(len(before), dtype=torch.bool)
+    rests[run.train.batch(rows)[0]] = False
+    rests[[UNKNOWN_INDEX, PADDING_INDEX]] = False
+    assert 5 < rests.sum() < len(rests) - 5
+    for _ in range(3):
+        run.step(rows)
+    after = run.kept.embedding.weight.detach()
+    decayed = before * (1 - 5e-3 * 0.1) ** 3
+    torch.testing.assert_close(after[rests], decayed[rests])
+    rests[[UNKNOWN_INDEX, PADDING_INDEX]] = True
+    assert not torch.isclose(after[~rests], decayed[~rests]).any()
+    assert after[PADDING_INDEX].count_nonzero() == 0
 
 
 def test_progress_is_told_to_the_end_of_each_epoch(data: Dataset) -> None:
