@@ -296,7 +296,7 @@ class EncodedRows:
         columns = torch.arange(max(1, int(lengths.max()) if width is None else width), device=rows.device)
         inside = columns < lengths.unsqueeze(1)  # (B, T)
         flat = torch.where(inside, self.offsets[rows].unsqueeze(1) + columns, len(self.tokens) - 1)
-        return self.tokens[flat], lengths, self.classes[rows]
+        return self.tokens.index_select(0, flat.flatten()).view_as(flat), lengths, self.classes[rows]
 
 
 def batches(rows: EncodedRows, batch_size: int, generator: torch.Generator, window: int = WINDOW) -> Iterator[Tensor]:
