@@ -233,7 +233,6 @@ class _Run:
         if training.lazy:
             average = None if self.average is None else self.average.embedding.weight
             self.words = RowAdam(network.embedding.weight, training.weight_decay, average, training.average_decay)
-        # What `words` does not train: all other weights, which each step reads.
         self.weights = self._others(network)
         self.averages = [] if self.average is None else self._others(self.average)
         self.optimizer = torch.optim.AdamW(
@@ -251,6 +250,7 @@ class _Run:
             )
 
     def _others(self, network: RecurrentNetwork) -> list[nn.Parameter]:
+        """The weights that `words` does not train: each step reads all of them."""
         words = network.embedding.weight if self.words is not None else None
         return [weight for weight in network.parameters() if weight is not words]
 
