@@ -53,15 +53,15 @@ EXAMPLES = [
     },
     {
         "title": "Early evidence, then filler",
-        "text": "NASA spacecraft lands on Mars, and that was all that there was to say about it at the end of a long "
-        "day, as it often is at this time of the year.",
+        "text": "Telescope finds a new planet, and that was all that there was to say about it, as it often is, when "
+        "there is not much to say, and as it may well be once more.",
         "look": "Both hold Sci/Tech through 30 words that say nothing. Lifeline: going back to the first word, the "
         "RNN’s gradient falls below 1 % of its last value; through the LSTM’s cell (the pale line) more than 10 % "
         "arrive.",
     },
     {
         "title": "Two topics",
-        "text": "Chelsea win the cup final as Microsoft releases a new version of Windows.",
+        "text": "Chelsea win the cup final as Apple unveils a new iPod.",
         "look": "The RNN goes with what it read last, the LSTM stays with what it read first: watch the running "
         "verdict.",
     },

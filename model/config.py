@@ -127,7 +127,7 @@ _PRODUCT = NetworkConfig(
     initialization="orthogonal",
 )
 _PRODUCT_TRAINING = TrainingConfig(
-    epochs=5,
+    epochs=7,
     batch_size=128,
     learning_rate=7e-3,
     schedule="one-cycle",
@@ -139,7 +139,7 @@ _PRODUCT_TRAINING = TrainingConfig(
 )
 # An RNN's gradients vary over more orders of magnitude: shorter steps, cut earlier, and more of them.
 _RNN_TRAINING = replace(
-    _PRODUCT_TRAINING, epochs=8, batch_size=256, learning_rate=3e-3, weight_decay=0.0, clip_norm=0.25
+    _PRODUCT_TRAINING, epochs=10, batch_size=256, learning_rate=3e-3, weight_decay=0.0, clip_norm=0.25
 )
 _NOTEBOOK = NetworkConfig(embedding_dim=64, hidden_dim=32)
 _NOTEBOOK_TRAINING = TrainingConfig(batch_size=16, lazy=False, repair=False)  # plain Adam, as there
