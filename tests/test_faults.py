@@ -24,6 +24,7 @@ import gradio as gr
 import httpx
 import pytest
 import torch
+from apart import run_apart
 from corpora import write_corpus
 from hub_server import Handler, Hub, Repository
 from tiny import same, tiny, weights
@@ -741,7 +742,7 @@ def test_more_requests_than_may_wait_are_refused_with_a_sentence_and_all_others_
             body = {"data": ["the cup fell " * 60, 0]}
             return await asyncio.gather(*(client.post("gradio_api/run/word_order", json=body) for _ in range(400)))
 
-    answers = asyncio.run(all_at_once())
+    answers = run_apart(all_at_once())
     told = {answer.status_code: answer.json() for answer in answers}
     assert set(told) == {200, 503}
     assert told[503] == {"error": BUSY}

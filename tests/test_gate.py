@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from apart import run_apart
 from gradio_client import Client
 from starlette.types import Receive, Scope, Send
 from tiny import tiny
@@ -87,7 +88,7 @@ def behind(
             async with served(app, at_once, line, long) as client:
                 await body(app, client)
 
-        asyncio.run(whole())
+        run_apart(whole())
 
     return run
 
@@ -172,7 +173,7 @@ def test_a_request_that_fails_gives_its_turn_back() -> None:
                 with pytest.raises(RuntimeError, match="broken"):
                     await client.post(PLACE, content="a")
 
-    asyncio.run(whole())
+    run_apart(whole())
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["its length is said", "its length is not said"])
@@ -245,7 +246,7 @@ def test_before_gradio_what_waits_is_bounded_and_who_has_gone_is_not_computed(mo
     blocks = build(page)
     try:
         serve(blocks, "127.0.0.1", free_port(), prevent_thread_lock=True)
-        asyncio.run(_ask_what_waits(page, blocks.local_url))
+        run_apart(_ask_what_waits(page, blocks.local_url))
     finally:
         page.let_go.set()
         blocks.close()
