@@ -48,7 +48,7 @@ def test_those_that_ship_are_told_in_full():
     assert told["Train rows"] == ["83,690", "83,690"]
     assert told["Epoch kept"] == ["10 of 10", "7 of 7"]
     assert told["Seed"] == ["0", "0"]
-    assert told["Rows per second"] == ["1,769", "5,418"]
+    assert told["Rows per second"] == ["10,412", "5,935"]
     assert told["Versions"][0].startswith("python 3.11.7, torch 2.13.0")
     markup, plots = shown(*classifiers)
     assert len(plots) == 4
