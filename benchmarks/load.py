@@ -1,6 +1,7 @@
 """How many are served at once, and how well.
 
     python -m benchmarks.load --users 50 --requests 20
+    python -m benchmarks.load --at-once 8              another number than viewer.gate.AT_ONCE is computed at a time
 
 Users of two kinds ask for /trace and /predict in turn, all at once, each its next question when the last is answered:
 browsers, which post directly, and programs with gradio_client, which go through Gradio's queue. They ask `app.py`, and
@@ -33,6 +34,7 @@ from gradio_client import Client
 from app import BUNDLED, load_classifiers
 from benchmarks.machine import machine, table
 from benchmarks.running import free_port, sentence, start
+from viewer.gate import AT_ONCE
 from viewer.page import Page
 
 LEAST_OF_RATE = 0.5
@@ -55,6 +57,14 @@ with gr.Blocks(analytics_enabled=False) as blocks:
     for echo in (predict, trace):
         gr.api(echo, api_name=echo.__name__, queue=False, concurrency_id=QUEUE)
 serve(blocks, "127.0.0.1", int(sys.argv[1]))
+"""
+
+OURS = """
+import sys
+from functools import partial
+import app
+app.Gate = partial(app.Gate, at_once=int(sys.argv.pop()))
+app.main()
 """
 
 
@@ -173,12 +183,12 @@ def memory(process: int) -> float | None:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-def measure(users: int, requests: int) -> bool:
+def measure(users: int, requests: int, computed: int) -> bool:
     """Prints the tables; whether all bounds hold."""
     ports = free_port(), free_port()
     ours, echo = (f"http://127.0.0.1:{port}" for port in ports)
     processes = [
-        start([sys.executable, "app.py", "--port", str(ports[0])], ports[0]),
+        start([sys.executable, "-c", OURS, "--port", str(ports[0]), str(computed)], ports[0]),
         start([sys.executable, "-c", ECHO, str(ports[1])], ports[1]),
     ]
     try:
@@ -204,7 +214,10 @@ def measure(users: int, requests: int) -> bool:
         "both at once: direct posts": mixed_direct,
         "both at once: gradio_client": mixed_queued,
     }
-    print(f"{machine()}; {users} users, {requests} requests each, {TOKENS} tokens, /trace and /predict in turn.\n")
+    print(
+        f"{machine()}; {users} users, {requests} requests each, {TOKENS} tokens, /trace and /predict in turn, "
+        f"{computed} computed at once.\n"
+    )
     heading = ["", "requests", "errors", "median, ms", "p95, ms", "requests/s"]
     print(table(heading, [[name, *one.cells()] for name, one in served.items()]))
 
@@ -229,9 +242,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=50, help="how many at once (default: 50)")
     parser.add_argument("--requests", type=int, default=20, help="of each user (default: 20)")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help=f"computations at a time (default: {AT_ONCE})")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    if measure(args.users, args.requests):
+    if measure(args.users, args.requests, args.at_once):
         return 0
     print("\nNot all bounds hold.", file=sys.stderr)
     return 1

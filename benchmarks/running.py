@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import time
 import urllib.request
+from contextlib import suppress
 
 TEXT = "stocks fell on monday as oil prices hit a new record and the cup final went to extra time"
 
@@ -18,10 +20,12 @@ def sentence(tokens: int) -> str:
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on, below those that the system gives to outgoing connections."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def start(command: list[str], port: int) -> subprocess.Popen[bytes]:

@@ -21,6 +21,7 @@ from gradio_client.exceptions import AppError
 from tiny import tiny
 
 from app import BUNDLED, EXAMPLES, Page, build, examples_for, load_classifiers, named_models, reach_directly
+from benchmarks.running import free_port
 from model import Classifier, UserError, load, save
 from model.network import RecurrentNetwork
 from viewer.component import TraceViewer
@@ -73,13 +74,6 @@ def reading_padding() -> Classifier:
     return replace(classifier, network=network)
 
 
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def page() -> Page:
     return Page(load_classifiers(BUNDLED))
@@ -88,10 +82,7 @@ def page() -> Page:
 @pytest.fixture(scope="module")
 def client(page: Page) -> Iterator[Client]:
     blocks = build(page)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    _, url, _ = blocks.launch(server_port=port, prevent_thread_lock=True, quiet=True, ssr_mode=False)
+    _, url, _ = blocks.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True, ssr_mode=False)
     yield Client(url, verbose=False)
     blocks.close()
 
@@ -307,7 +298,7 @@ print("disabled:", constants.HF_HUB_DISABLE_XET)
         assert f"disabled: {disabled}" in done.stdout, done.stderr
 
 
-def test_a_sentence_is_read_by_one_thread_whatever_the_machine_has(free_port):
+def test_a_sentence_is_read_by_one_thread_whatever_the_machine_has():
     code = """
 import sys, threading, torch, app
 def serve(*_, **__):
@@ -318,7 +309,7 @@ app.serve = serve
 sys.argv = ["app.py", "--port", sys.argv[1]]
 app.main()
 """
-    command = [sys.executable, "-c", code, str(free_port)]
+    command = [sys.executable, "-c", code, str(free_port())]
     environment = {**os.environ, "OMP_NUM_THREADS": "8"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert "threads: 1" in done.stdout

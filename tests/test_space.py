@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -27,6 +25,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from benchmarks.running import free_port
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FRONT: dict[str, Any] = yaml.safe_load(README.split("---\n")[1])
@@ -38,15 +38,6 @@ def script(name: str) -> str:
     found = shutil.which(name, path=sysconfig.get_path("scripts"))
     assert found, f"{name} is not installed: pip install -r requirements-dev.txt"
     return found
-
-
-def free_port() -> int:
-    """A port that nothing listens on, below those that the system gives to outgoing connections."""
-    while True:
-        port = random.randint(20_000, 32_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
 
 
 def tracked() -> list[str]:

@@ -16,9 +16,11 @@ from xml.etree import ElementTree
 
 import httpx
 import pytest
-from conftest import ROOT, App, free_port
+from conftest import ROOT, App
 from gradio_client import Client
 from playwright.sync_api import Page, expect
+
+from benchmarks.running import free_port
 
 SENTENCE = "Oil prices rise to a record as stocks fall"
 # Everything that nginx would else keep in the system's folders, and a line for each request with who answered it.
