@@ -15,10 +15,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# With two, sentences are still read while an experiment takes its time. More only get into each other's way: of the rate
-# without a server one at a time reached 61 %, two 53 to 57 and eight 31 (`python -m benchmarks.load --at-once N`, two
-# processors). Each runs on one thread, so no number depends on how many processors there are, and a container's limit is
-# kept without being known.
+# With two, sentences are still read while an experiment takes its time. More only get into each other's way: of the
+# rate without a server one at a time reached 61 %, two 53 to 57 and eight 31, on two processors
+# (`python -m benchmarks.load --at-once N`). Each runs on one thread, so no number depends on how many processors there
+# are, and a container's limit is kept without being known.
 AT_ONCE = 2
 LINE = 256  # requests; a class of two hundred pages, each of which asks one question at a time, fits in
 LARGEST = 2 * 1024 * 1024  # bytes of a request: two texts of a megabyte
