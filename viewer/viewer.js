@@ -122,6 +122,14 @@ function setText(text, other = '') {
   box.value = text;
   box.dispatchEvent(new Event('input', { bubbles: true }));
 }
+// A text box that has just come is set to its first value once more by Gradio, sometimes after a link was followed: what
+// is drawn and what the boxes say must be the same.
+function keepText() {
+  const box = textbox(), second = otherbox();
+  if (!box || !second || (box.value === asked.text && second.value === asked.other)) return;
+  wantedToken = cursor.pinned;
+  setText(asked.text, asked.other);
+}
 const onInput = (event) => {
   if (!root.isConnected) { document.removeEventListener('input', onInput); return; }
   if (event.target === otherbox()) {
@@ -170,6 +178,7 @@ function receive() {
   if (!props.value) return;
   const payload = JSON.parse(props.value);
   if (!questions.newest(payload.number)) return;
+  if (questions.asked()) keepText();
   if (payload.error && (asked.class !== drawnClass() || asked.units.length || asked.silenced.length)) {
     refused = payload.error; // a class or unit that a link names and this page does not have
     Object.assign(asked, { class: drawnClass(), units: [], silenced: [] });

@@ -348,6 +348,32 @@ def test_a_link_brings_sentence_class_and_token_and_draws_nothing_else_first(vis
     expect(page.locator(".strip .side-0 .token").first).to_have_text("another")
 
 
+def test_a_text_box_that_is_set_back_after_a_link_was_followed_holds_the_sentence_again(visit):
+    page = visit("#text=Oil%20prices%20rise&other=Oil%20prices%20fall&token=2")
+    answered(page)
+    # What Gradio does to a box that has just come: no event tells of it.
+    page.add_init_script(
+        """const post = window.fetch;
+        window.fetch = (...request) => {
+            if (String(request[0].url || request[0]).includes('/run/predict')) {
+                window.fetch = post;
+                document.querySelector('#sentence textarea').value = 'Stocks fell';
+                document.querySelector('#other textarea').value = '';
+                window.setBack = true;
+            }
+            return post(...request);
+        };"""
+    )
+    page.reload()
+    expect(page.locator(".strip .side-0 .token").last).to_have_text("rise")
+    expect(page.locator("#sentence textarea")).to_have_value("Oil prices rise")
+    expect(page.locator("#other textarea")).to_have_value("Oil prices fall")
+    assert page.evaluate("() => window.setBack")
+    answered(page)
+    expect(page.locator(".token.here").first).to_have_attribute("data-t", "1")
+    assert words(page) == ["oil", "prices", "rise"]
+
+
 def test_a_link_to_a_class_that_is_not_there_says_so_and_shows_the_sentence_without_it(visit):
     page = visit("#text=Oil%20prices&class=Weather")
     expect(page.locator("[data-part=status]")).to_contain_text("There is no class 'Weather'")
