@@ -53,8 +53,8 @@ EXAMPLES = [
     },
     {
         "title": "Early evidence, then filler",
-        "text": "Telescope finds a new planet, and that was all that there was to say about it, as it often is, when "
-        "there is not much to say, and as it may well be once more.",
+        "text": "Space probe lands on Titan, and that was all that there was to say about it, as is so often the case, "
+        "when there is not much to say, and as it may well be once more.",
         "look": "Both hold Sci/Tech through 30 words that say nothing. Lifeline: going back to the first word, the "
         "RNN’s gradient falls below 1 % of its last value; through the LSTM’s cell (the pale line) more than 10 % "
         "arrive.",

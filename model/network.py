@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from model.config import NetworkConfig
+from model.elman import elman
 from model.text import PADDING_INDEX, UNKNOWN_INDEX
 
 LAYERS: dict[str, type[nn.RNN | nn.LSTM | nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -128,10 +129,14 @@ class RecurrentNetwork(nn.Module):
         Returns:
             `(B, T, H)`.
         """
-        if not self.config.packed:
-            return self.recurrence(vectors)[0]
-        packed = pack_padded_sequence(vectors, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-        return pad_packed_sequence(self.recurrence(packed)[0], batch_first=True, total_length=vectors.shape[1])[0]
+        if self.config.packed:
+            packed = pack_padded_sequence(vectors, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+            return pad_packed_sequence(self.recurrence(packed)[0], batch_first=True, total_length=vectors.shape[1])[0]
+        if self.config.cell == "rnn" and vectors.device.type == "cpu" and torch.is_grad_enabled():
+            input_weight, weight, input_bias, bias = self.recurrence.all_weights[0]
+            inputs = F.linear(vectors, input_weight, input_bias + bias)  # (B, T, H)
+            return elman(inputs.transpose(0, 1), weight).transpose(0, 1)  # a sixth of a training step faster
+        return self.recurrence(vectors)[0]
 
     def classify(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         """Logits from word vectors.
