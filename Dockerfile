@@ -1,7 +1,9 @@
 # docker build -t unrolled --build-arg TORCH_INDEX=ADDRESS . && docker run -p 7860:7860 unrolled
 FROM python:3.12-slim-bookworm
 
-RUN useradd --uid 1000 --create-home reader
+# The Hub's cache is there from the start: a volume that is mounted on it then belongs to the reader, too.
+RUN useradd --uid 1000 --create-home reader \
+    && install --directory --owner=reader /home/reader/.cache /home/reader/.cache/huggingface
 WORKDIR /app
 
 # The address of PyTorch's CPU builds saves the gigabytes of CUDA; without it torch comes from where all else comes from.

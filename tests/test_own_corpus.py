@@ -36,8 +36,8 @@ def python(*options: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     """The README's commands on an own corpus, word by word, in a directory of the test's own."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("### Your own text")[1]
-    lines = section.split("```")[1].strip().splitlines()
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("### Your own text")[1].split("\n### ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("python ")]
     place = str(tmp_path_factory.mktemp("own"))
     moved = [line.replace("checkpoints/", f"{place}/").replace("my_corpus", f"{place}/my_corpus") for line in lines]
     return [shlex.split(line)[1:] for line in moved]
@@ -45,7 +45,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def classifiers(walk: list[list[str]]) -> list[Classifier]:
-    make, train, show = walk
+    make, train, show, *_ = walk
     for command in (make, train):
         done = python(*command)
         assert done.returncode == 0, done.stderr
@@ -61,7 +61,7 @@ def client(classifiers: list[Classifier]) -> Iterator[Client]:
 
 
 def test_the_walk_makes_trains_and_shows(walk):
-    assert [command[0] for command in walk] == ["tests/german.py", "train.py", "app.py"]
+    assert [command[0] for command in walk] == ["tests/german.py", "train.py", "app.py", "train.py", "train.py"]
 
 
 def test_labels_and_words_are_the_corpus_own(classifiers):
@@ -78,6 +78,18 @@ def test_new_sentences_get_their_class(classifiers):
         chosen = classifier.predict(list(NEW.values())).argmax(1)
         assert [LABELS[index] for index in chosen] == list(NEW)
         assert classifier.record["test"]["accuracy"] > 0.95
+
+
+def test_what_the_page_shows_of_the_test_rows_is_measured_afterwards(walk, classifiers):
+    *_, rnn, lstm = walk
+    for command in (rnn, lstm):
+        done = python(*command)
+        assert done.returncode == 0, done.stderr
+    page = Page(load_classifiers(arguments().parse_args(walk[2][1:]).models))
+    asked = page.experiment("word_order", NEW["Küche"])
+    assert [(answer["test_set"] is not None, answer["missing"]) for answer in asked] == [(True, None)] * 2
+    drawn = page.payload(NEW["Küche"])
+    assert all(model["trajectory"] is not None for model in drawn["models"])
 
 
 def test_the_page_answers_with_the_corpus_labels(client):
