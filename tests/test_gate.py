@@ -143,8 +143,8 @@ def test_a_waiting_request_whose_client_has_gone_is_never_computed_and_its_place
         assert app.started == [b"first", b"last"]
 
 
-def test_long_ones_leave_a_turn_to_the_others_and_one_that_leaves_holds_up_nobody() -> None:
-    @behind(2, 10, long=("slow", 3))
+def test_long_ones_are_computed_beside_the_others_and_one_that_leaves_holds_up_nobody() -> None:
+    @behind(1, 10, long=("slow", 3))
     async def _(app: Slow, client: httpx.AsyncClient) -> None:
         slow = []
         for number in range(3):

@@ -9,18 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# With two, sentences are still read while an experiment takes its time. More only get into each other's way: of the
-# rate without a server one at a time reached 61 %, two 53 to 57 and eight 31, on two processors
-# (`python -m benchmarks.load --at-once N`). Each runs on one thread, so no number depends on how many processors there
-# are, and a container's limit is kept without being known.
-AT_ONCE = 2
-LINE = 256  # requests; a class of two hundred pages, each of which asks one question at a time, fits in
+# One sentence, and beside it one experiment, so that sentences are still read while it takes its time. More at a time
+# only get into each other's way, since what Python does, one thread does at a time: of the rate without a server one
+# sentence at a time reached 61 to 65 %, two 50 to 57, eight 31, on two processors (`python -m benchmarks.load --at-once
+# N`). Each runs on one thread, so no number depends on how many processors there are, and a container's limit is kept
+# without being known.
+AT_ONCE = 1
+# Requests. A class of two hundred pages, each of which asks one question at a time, fits in; the last of them has its
+# answer within two seconds (`python -m benchmarks.load --users 200`), and a page waits for six before it asks again.
+LINE = 256
 LARGEST = 2 * 1024 * 1024  # bytes of a request: two texts of a megabyte
 PATIENCE = 10.0  # seconds for a request to arrive whole
 
@@ -40,9 +43,10 @@ class Gate:
 
     Args:
         app: what lies behind.
-        at_once: requests that are computed at a time.
+        at_once: requests that are computed at a time, apart from long ones.
         line: requests that may wait for their turn, or still arrive.
-        long: names and numbers of endpoints that can take seconds; of all of them one request is computed at a time.
+        long: names and numbers of endpoints that can take seconds; of all of them one request is computed at a time,
+            beside the others.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class Gate:
     ) -> None:
         self.app = app
         self.long = frozenset(long)
-        self._turns, self._long_turn = asyncio.Semaphore(at_once), asyncio.Semaphore(1)
+        self._turns, self._long_turns = asyncio.Semaphore(at_once), asyncio.Semaphore(1)
         self._places = at_once + line
         self._inside = 0
 
@@ -77,13 +81,12 @@ class Gate:
             elif not (computed := COMPUTED.search(scope["path"])):
                 await self.app(scope, _again(body, receive), send)
             else:
-                is_long = _endpoint(computed[1], body) in self.long
-                needed = [self._long_turn, self._turns] if is_long else [self._turns]
-                if await _turn(needed, receive):
+                turns = self._long_turns if _endpoint(computed[1], body) in self.long else self._turns
+                if await _turn(turns, receive):
                     try:
                         await self.app(scope, _again(body, receive), send)
                     finally:
-                        _release(needed)
+                        turns.release()
         finally:
             self._inside -= 1
 
@@ -97,35 +100,19 @@ def _endpoint(name: str, body: bytes) -> str | int:
     return number if isinstance(number, int) else name
 
 
-async def _turn(needed: Sequence[asyncio.Semaphore], receive: Receive) -> bool:
-    """Waits for all of them in order; False when the client went first, and none is held."""
-    turn = asyncio.ensure_future(_acquire(needed))
+async def _turn(turns: asyncio.Semaphore, receive: Receive) -> bool:
+    """Waits for a turn; False when the client went first, and none is held."""
+    turn = asyncio.ensure_future(turns.acquire())
     gone = asyncio.ensure_future(receive())  # the request is whole: nothing else comes
     try:
         await asyncio.wait((turn, gone), return_when=asyncio.FIRST_COMPLETED)
         left = gone.done()
         if left and turn.done():
-            _release(needed)
+            turns.release()
         return not left
     finally:
         gone.cancel()
         turn.cancel()
-
-
-async def _acquire(needed: Sequence[asyncio.Semaphore]) -> None:
-    held: list[asyncio.Semaphore] = []
-    try:
-        for semaphore in needed:
-            await semaphore.acquire()
-            held.append(semaphore)
-    except asyncio.CancelledError:
-        _release(held)
-        raise
-
-
-def _release(held: Sequence[asyncio.Semaphore]) -> None:
-    for semaphore in held:
-        semaphore.release()
 
 
 def _refuse(status: int, sentence: str) -> JSONResponse:
