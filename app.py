@@ -295,9 +295,6 @@ def main() -> None:
         reach_directly(args.host)
         # A sentence is many small steps: a second thread costs more in waiting than it computes.
         torch.set_num_threads(1)
-        # A thread that computes lets the one that answers wait for so many seconds each time. With Python's own 0.005
-        # half as many direct posts are answered while programs ask through the queue.
-        sys.setswitchinterval(0.0005)
         page = Page(load_classifiers(named_models(args.models)))
         serve(build(page), args.host, args.port, root_path=args.root_path, share=args.share, show_error=args.debug)
     except UserError as error:
