@@ -86,7 +86,7 @@ EXAMPLES = [
 INTRO = """# Unrolled
 Watch an RNN and an LSTM read a sentence, word by word. Type a headline: both networks read it as you type."""
 
-# Gradio remembers about 100 KB for each visitor, to answer him the next time 2 ms earlier; a class of two hundred fits.
+# Visitors whom Gradio remembers, to answer each the next time 2 ms earlier; a class of two hundred fits.
 SESSIONS = 256
 LONG = ("experiment", *EXPERIMENTS)  # endpoints; on two texts of 256 tokens one takes some seconds
 QUEUE = "all"  # what clients ask through Gradio's queue in spite of it is computed one at a time, whatever it is
