@@ -93,10 +93,11 @@ QUEUE = "all"  # what clients ask through Gradio's queue in spite of it is compu
 
 # Loads nothing from other hosts: Gradio's default theme asks for Google's fonts.
 THEME = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
-    # Its light grey on white, 1.9 to 1, is too pale to be read from the back of a class.
+    # Its greys, 1.9 to 1 on white and 2.1 in a dark text box, are too faint to be read from the back of a class.
     body_text_color_subdued="*neutral_600",
     block_title_text_color="*neutral_600",
     input_placeholder_color="*neutral_600",
+    input_placeholder_color_dark="*neutral_300",
 )
 # Gradio makes the whole page a scrolling box that never scrolls, in which nothing can stay in sight.
 # On a phone all tabs stand side by side: of four, two went behind a menu.

@@ -77,6 +77,19 @@ def test_the_units_tab_opens_the_page_of_a_unit(visit, picture):
     picture(page)
 
 
+def test_on_a_phone_the_accuracy_without_a_unit_is_in_sight(visit):
+    page = visit(viewport={"width": 375, "height": 800})
+    page.get_by_role("tab", name="Units").click()
+    page.wait_for_selector(".units .all-units")
+    edges = page.eval_on_selector_all(
+        ".units .wide",
+        "all => all.map((box) => [box.querySelector('td:nth-child(4)').getBoundingClientRect().right,"
+        " box.getBoundingClientRect().right])",
+    )
+    assert len(edges) == 2
+    assert all(cell <= box for cell, box in edges), edges
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("tab", ["Experiments", "Units"])
 def test_axe_finds_nothing_serious_and_nothing_is_wider_than_a_phone(visit, picture, theme, tab):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from xml.etree import ElementTree
 
@@ -561,6 +562,25 @@ def test_what_axe_finds_in_the_rest_of_the_page_is_gradios_own(visit, theme):
     page = visit(f"?__theme={theme}")
     found = Axe().run(page, options={"exclude": [[".unrolled"]]}).response["violations"]
     assert {each["id"] for each in found if each["impact"] in ("serious", "critical")} <= GRADIOS_OWN
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_an_empty_text_box_asks_for_can_be_read(visit, theme):
+    """By WCAG 2.2's contrast, 4.5 to 1; axe leaves placeholders out."""
+    page = visit(f"?__theme={theme}")
+    shades = page.evaluate(
+        """() => { const box = document.querySelector('#other textarea');
+        return [getComputedStyle(box, '::placeholder').color, getComputedStyle(box).backgroundColor]; }"""
+    )
+    lighter, darker = sorted(map(luminance, shades), reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+
+
+def luminance(shade: str) -> float:
+    """Of a colour `rgb(R, G, B)`, as WCAG 2.2 defines it."""
+    parts = [int(part) / 255 for part in re.fullmatch(r"rgb\((\d+), (\d+), (\d+)\)", shade).groups()]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def test_dark_mode_has_colours_of_its_own(visit, picture):
