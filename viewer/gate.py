@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # One sentence, and beside it one experiment, so that sentences are still read while it takes its time. More at a time
 # only get into each other's way, since what Python does, one thread does at a time: of the rate without a server one
-# sentence at a time reached 61 to 65 %, two 50 to 57, eight 31, on two processors (`python -m benchmarks.load --at-once
+# sentence at a time reached 57 to 62 %, two 49 to 57, eight 31, on two processors (`python -m benchmarks.load --at-once
 # N`). Each runs on one thread, so no number depends on how many processors there are, and a container's limit is kept
 # without being known.
 AT_ONCE = 1
